@@ -1,0 +1,15 @@
+//! The kernel's side of the guard: programs, maps, pins, network namespaces and netlink.
+//!
+//! The only crate of the workspace with `unsafe` code; every block states why it is sound.
+
+pub mod error;
+pub mod interfaces;
+pub mod listener;
+pub mod netfilter;
+pub mod netns;
+pub mod packet;
+pub mod sockets;
+
+mod netlink;
+
+pub use error::Error;
