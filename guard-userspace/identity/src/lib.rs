@@ -8,12 +8,18 @@
 
 mod caller;
 mod error;
+mod keys;
 mod pod;
+mod upstream;
+mod verifier;
 mod workload;
 
 pub use caller::Caller;
 pub use error::AuthError;
+pub use keys::{KeySource, KeySourceError, MAX_JWKS_LEN};
 pub use pod::{InvalidPodUid, PodIdentity, PodUid};
+pub use upstream::{UPSTREAM_VOLUME, UpstreamError, UpstreamToken};
+pub use verifier::{AGENT_AUDIENCE, DEFAULT_CLOCK_SKEW, TokenVerifier, VerifierOptions, bearer_of};
 pub use workload::{AgentClass, InvalidAgentClass, Workload, WorkloadId};
 
 /// Longest bearer token that is looked at, in bytes. A pod's projected token has about 1 KiB.
