@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod interfaces;
+pub mod kernel;
 pub mod listener;
 pub mod netfilter;
 pub mod netns;
@@ -13,3 +14,4 @@ pub mod sockets;
 mod netlink;
 
 pub use error::Error;
+pub use kernel::{Kernel, Options, WorkloadId};

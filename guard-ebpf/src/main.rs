@@ -1,0 +1,35 @@
+//! The kernel programs, one file per hook.
+//!
+//! They are attached to each agent pod's own cgroup and to the host side of its veth; an ordinary pod runs none of them.
+//! Minimum kernel: 5.15 for the cgroup hooks (`bpf_get_netns_cookie` came in 5.7, socket storage in them in 5.8); tcx needs 6.6,
+//! before that the veth program is attached by clsact.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod bind4;
+mod bind6;
+mod connect4;
+mod connect6;
+mod control_plane;
+mod getpeername4;
+mod getpeername6;
+mod maps;
+mod packet;
+mod refuse;
+mod sendmsg4;
+mod sendmsg6;
+mod skb_egress;
+mod sock_addr;
+mod veth_ingress;
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// `bpf_get_netns_cookie` and others are GPL-only helpers; the programs are Apache-2.0 in user space's tree and offered
+/// under the GPL to the kernel, as its license check asks.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

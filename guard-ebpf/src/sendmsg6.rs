@@ -1,0 +1,11 @@
+//! `cgroup/sendmsg6`: refuses datagrams to the control-plane set; an unconnected UDP socket never meets connect. Kernel 4.18.
+
+use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
+use guard_common::Hook;
+
+use crate::sock_addr::Call;
+
+#[cgroup_sock_addr(sendmsg6)]
+pub fn guard_sendmsg6(ctx: SockAddrContext) -> i32 {
+    Call::ipv6(&ctx, Hook::Sendmsg6).keep_out()
+}

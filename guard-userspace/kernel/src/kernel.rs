@@ -1,0 +1,200 @@
+//! Enforcement, as the rest of the guard sees it: programs loaded and pinned, the control-plane set, the workloads.
+//!
+//! Links and maps are pinned, so enforcement outlives the process. A new process takes over by updating each link in place.
+
+mod bpffs;
+mod control_plane;
+mod counters;
+mod link;
+mod log;
+mod maps;
+mod pins;
+mod programs;
+mod raw;
+mod reports;
+mod requirements;
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+pub use control_plane::{ControlPlaneSet, Entry, Service};
+pub use counters::Refusals;
+use guard_common::{NAT64_WELL_KNOWN_PREFIX, Nat64Prefix, NetnsEntry, VethAddressKey, VethEntry};
+pub use pins::Pinned;
+pub use programs::{ProgramRuns, program_runs};
+pub use reports::{AsyncReports, Reports};
+
+use crate::Error;
+use maps::Maps;
+use pins::Pins;
+use programs::Programs;
+
+/// How enforcement is set up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where links and maps are pinned: a directory of this guard's own on a bpffs, such as `/sys/fs/bpf/egress-guard`.
+    pub pin_directory: PathBuf,
+    /// The bit, or bits, of a packet's mark that say that it is an agent's. Away from kube-proxy's (0x4000, 0x8000) and the CNI's.
+    pub mark: u32,
+    /// The cluster's NAT64 prefix.
+    pub nat64_prefix: Nat64Prefix,
+    /// Whether the programs log each refusal through aya-log, at debug level.
+    pub log_programs: bool,
+}
+
+impl Options {
+    /// The mark bit unless configured: free of kube-proxy (bits 14, 15), Calico (0xffff0000 of its own choosing, from bit 16),
+    /// Cilium (low 12 bits and bits 16 and above); bit 13 is none of these by default.
+    pub const DEFAULT_MARK: u32 = 1 << 13;
+
+    /// The defaults, pinned in `pin_directory`.
+    pub fn pinned_in(pin_directory: impl Into<PathBuf>) -> Self {
+        Self {
+            pin_directory: pin_directory.into(),
+            mark: Self::DEFAULT_MARK,
+            nat64_prefix: NAT64_WELL_KNOWN_PREFIX,
+            log_programs: false,
+        }
+    }
+}
+
+/// A workload in the kernel: the id of its cgroup, which this kernel gives to no other until it is booted again.
+pub type WorkloadId = u64;
+
+/// The listener of a workload, as the kernel programs need it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerAddress {
+    /// Port on 127.0.0.1, and on ::1 if there is IPv6.
+    pub port: u16,
+    /// Whether it listens on ::1 too.
+    pub ipv6: bool,
+}
+
+/// Loaded and pinned enforcement.
+pub struct Kernel {
+    programs: Programs,
+    maps: Maps,
+    pins: Pins,
+    pods: HashMap<String, WorkloadId>,
+    reports: Option<Reports>,
+}
+
+impl Kernel {
+    /// Loads the programs, takes over what an earlier process pinned, and returns what it left enrolled by [`Self::enrolled`].
+    ///
+    /// From here on every link runs this process's programs.
+    pub fn open(options: &Options) -> Result<Self, Error> {
+        requirements::check()?;
+        let pins = Pins::open(&options.pin_directory)?;
+        let (mut programs, maps, reports) = programs::load(options, &pins)?;
+        let mut pods = HashMap::new();
+        for pinned in pins.pods()? {
+            for link in pins.links(&pinned)? {
+                programs.take_over(&link)?;
+            }
+            pods.insert(pinned.pod, pinned.workload);
+        }
+        Ok(Self { programs, maps, pins, pods, reports: Some(reports) })
+    }
+
+    /// The pods that are enrolled, those of an earlier process included.
+    pub fn enrolled(&self) -> impl Iterator<Item = Pinned> + '_ {
+        self.pods.iter().map(|(pod, workload)| Pinned { pod: pod.clone(), workload: *workload })
+    }
+
+    /// Replaces the control-plane set: what is new is in force before what is old is gone.
+    pub fn set_control_plane(&mut self, set: &ControlPlaneSet) -> Result<(), Error> {
+        control_plane::replace(&mut self.maps.control_plane, set)
+    }
+
+    /// Attaches the cgroup hooks to a pod's own cgroup: from here on the control-plane set is closed to it.
+    ///
+    /// What an earlier attempt attached stays, what is missing is added.
+    pub fn attach_pod(&mut self, pod: &str, cgroup: &Path) -> Result<WorkloadId, Error> {
+        let directory = std::fs::File::open(cgroup).map_err(|error| {
+            Error::syscall("open", format!("opening the cgroup {}", cgroup.display()), "is the pod gone?", error)
+        })?;
+        let workload = directory
+            .metadata()
+            .map_err(|error| Error::syscall("fstat", format!("reading the id of {}", cgroup.display()), "", error))?
+            .ino();
+        self.maps.add_cgroup(workload)?;
+        let pinned = Pinned { pod: pod.to_owned(), workload };
+        self.pins.add_pod(&pinned)?;
+        self.programs.attach_cgroup(&directory, cgroup, &pinned, &self.pins)?;
+        self.pods.insert(pod.to_owned(), workload);
+        Ok(workload)
+    }
+
+    /// Says where the listener of a workload is; its sockets are told by their network namespace's cookie.
+    ///
+    /// Replaces an earlier listener at once: a connect reaches the one or the other.
+    pub fn set_listener(
+        &mut self,
+        workload: WorkloadId,
+        netns_cookie: u64,
+        listener: ListenerAddress,
+    ) -> Result<(), Error> {
+        let entry = NetnsEntry { workload, port: listener.port, ipv6: listener.ipv6.into(), reserved: [0; 5] };
+        self.maps.set_netns(netns_cookie, entry)
+    }
+
+    /// Attaches the backstop to the host side of a pod's veth. `addresses` are the pod's own: nothing else passes as a source.
+    ///
+    /// `interface` and `name` are those of the host side, in this process's network namespace.
+    pub fn attach_veth(
+        &mut self,
+        workload: WorkloadId,
+        interface: u32,
+        name: &str,
+        addresses: &[IpAddr],
+    ) -> Result<(), Error> {
+        let wanted: Vec<_> = addresses
+            .iter()
+            .map(|address| VethAddressKey { interface, address: control_plane::to_address(*address) })
+            .collect();
+        self.maps.set_veth(interface, VethEntry { workload }, &wanted)?;
+        let pod = self.pods.iter().find(|(_, id)| **id == workload).map(|(pod, _)| pod.clone());
+        let pod = pod.ok_or(Error::UnknownWorkload { workload })?;
+        self.programs.attach_veth(interface, name, &Pinned { pod, workload }, &self.pins)
+    }
+
+    /// Ends enforcement on a pod that is gone, and forgets all that was kept of it.
+    pub fn release(&mut self, pod: &str) -> Result<(), Error> {
+        let Some(workload) = self.pods.get(pod).copied() else {
+            return Ok(());
+        };
+        self.pins.remove_pod(&Pinned { pod: pod.to_owned(), workload })?;
+        self.maps.forget(workload)?;
+        self.pods.remove(pod);
+        Ok(())
+    }
+
+    /// Ends enforcement on every pod and removes all pins.
+    pub fn uninstall(mut self) -> Result<(), Error> {
+        let pods: Vec<_> = self.pods.keys().cloned().collect();
+        for pod in pods {
+            self.release(&pod)?;
+        }
+        self.pins.remove_all()
+    }
+
+    /// How often each workload was refused, by hook and reason. Exact, whether or not anybody reads the reports.
+    pub fn refusals(&self) -> Result<Vec<Refusals>, Error> {
+        counters::read(&self.maps.refusals)
+    }
+
+    /// Reports that were lost since the programs were loaded, because nobody took them out of the full ring buffer.
+    pub fn lost_reports(&self) -> Result<u64, Error> {
+        counters::lost(&self.maps.lost)
+    }
+
+    /// The reports of refusals, one by one; `None` from the second call on.
+    pub fn take_reports(&mut self) -> Option<Reports> {
+        self.reports.take()
+    }
+}
