@@ -1,0 +1,138 @@
+//! The cluster's programs, built from the two Go modules in `tests/go` and kept in the cache under the hash of their sources.
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::hash::Sha256;
+use crate::paths::Paths;
+use crate::progress::Progress;
+use crate::run::run;
+
+/// What the one Kubernetes binary is called by.
+const SERVERS: [&str; 6] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"];
+/// Without what needs C libraries that no test uses.
+const NODE_TAGS: &str = "no_btrfs no_devmapper no_zfs netgo";
+/// The tools that are pure Go, and the pause program.
+const NODE_PARTS: [&str; 8] = [
+    "github.com/containerd/containerd/v2/cmd/containerd",
+    "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+    "github.com/containerd/containerd/v2/cmd/ctr",
+    "github.com/containernetworking/plugins/plugins/ipam/host-local",
+    "github.com/containernetworking/plugins/plugins/main/bridge",
+    "github.com/containernetworking/plugins/plugins/main/loopback",
+    "github.com/containernetworking/plugins/plugins/meta/portmap",
+    "./pause",
+];
+
+/// Returns the folder that holds all programs, building them if their sources are new.
+pub fn ensure(paths: &Paths, progress: &Progress) -> Result<PathBuf> {
+    let (cluster, node) = (paths.go("cluster"), paths.go("node"));
+    let key = key(&[&cluster, &node])?;
+    let parent = paths.cache.join("cluster");
+    let done = parent.join(&key);
+    if done.exists() {
+        return Ok(done);
+    }
+    fs::create_dir_all(&parent).with_context(|| format!("making {}", parent.display()))?;
+    let lock = File::create(parent.join("lock")).with_context(|| format!("making a lock in {}", parent.display()))?;
+    lock.lock().context("waiting for another build of the cluster's programs")?;
+    if done.exists() {
+        return Ok(done);
+    }
+    let building = parent.join(format!("{key}.building"));
+    fs::create_dir_all(&building).with_context(|| format!("making {}", building.display()))?;
+    let version = kubernetes_version(&fs::read_to_string(cluster.join("go.mod")).context("reading tests/go/cluster/go.mod")?)?;
+    progress.step("Kubernetes, etcd and kubectl from source", Duration::from_secs(400), || build_kubernetes(&cluster, &building, &version))?;
+    progress.step("containerd, runc and CNI plugins from source", Duration::from_secs(130), || build_node_parts(&node, &building))?;
+    for name in SERVERS {
+        // A build that was broken off may have left some.
+        let _ = fs::remove_file(building.join(name));
+        symlink("kube", building.join(name)).with_context(|| format!("linking {name}"))?;
+    }
+    fs::rename(&building, &done).with_context(|| format!("putting the programs into {}", done.display()))?;
+    Ok(done)
+}
+
+fn build_kubernetes(module: &Path, out: &Path, version: &str) -> Result<()> {
+    let numbers: Vec<&str> = version.trim_start_matches('v').split('.').collect();
+    let [major, minor, ..] = numbers.as_slice() else { bail!("Kubernetes version {version:?} in go.mod is not vX.Y.Z") };
+    let package = "k8s.io/component-base/version";
+    let flags =
+        format!("-s -w -X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}");
+    run(go(module, out, "0").args(["-ldflags", &flags, "./kube", "./kubectl"]))
+}
+
+fn build_node_parts(module: &Path, out: &Path) -> Result<()> {
+    run(go(module, out, "0").args(["-ldflags", "-s -w", "-tags", NODE_TAGS]).args(NODE_PARTS))?;
+    // runc needs C for entering namespaces, and libseccomp for the profiles that Kubernetes asks for.
+    run(go(module, out, "1").args(["-ldflags", "-s -w", "-tags", "seccomp", "github.com/opencontainers/runc"]))
+}
+
+fn go(module: &Path, out: &Path, cgo: &str) -> Command {
+    let mut command = Command::new("go");
+    command.current_dir(module).env("CGO_ENABLED", cgo).env("GOFLAGS", "-mod=readonly").args(["build", "-trimpath", "-o"]);
+    command.arg(format!("{}/", out.display()));
+    command
+}
+
+/// A hash of everything that the programs are made of, and of how.
+fn key(modules: &[&Path]) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(NODE_TAGS.as_bytes());
+    for module in modules {
+        let mut files = Vec::new();
+        collect(module, &mut files)?;
+        files.sort();
+        for file in files {
+            let text = fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+            hash.field(file.strip_prefix(module).unwrap_or(&file).as_os_str().as_encoded_bytes());
+            hash.field(&text);
+        }
+    }
+    Ok(hash.hex()[..16].to_owned())
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|kind| kind == "go" || kind == "mod" || kind == "sum") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// The version that `go.mod` requires of `k8s.io/kubernetes`: it becomes what the servers and kubectl say of themselves.
+fn kubernetes_version(go_mod: &str) -> Result<String> {
+    let line = go_mod.lines().map(str::trim).find_map(|line| line.trim_start_matches("require ").strip_prefix("k8s.io/kubernetes "));
+    Ok(line.context("go.mod does not require k8s.io/kubernetes")?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_one_that_go_mod_requires() {
+        let text = "module m\n\nrequire (\n\tk8s.io/kubectl v0.37.2\n\tk8s.io/kubernetes v1.37.2\n)\n";
+        assert_eq!(kubernetes_version(text).unwrap(), "v1.37.2");
+        assert!(kubernetes_version("module m\n").is_err());
+    }
+
+    #[test]
+    fn another_source_is_another_key() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.go"), "one").unwrap();
+        let one = key(&[folder.path()]).unwrap();
+        assert_eq!(one, key(&[folder.path()]).unwrap());
+        fs::write(folder.path().join("a.go"), "two").unwrap();
+        assert_ne!(one, key(&[folder.path()]).unwrap());
+    }
+}

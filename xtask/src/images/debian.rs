@@ -1,0 +1,69 @@
+//! Root file systems from Debian's own packages: apt says which, `dpkg-deb` unpacks them. No package's scripts run.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::paths::Paths;
+use crate::run::{capture, command};
+
+/// Unpacks packages and all that they depend on into `root`, except what `without` brings already (a lower layer).
+pub(super) fn unpack(paths: &Paths, root: &Path, packages: &[&str], without: &[&str]) -> Result<()> {
+    let apt = Apt::new(paths)?;
+    let below: BTreeSet<String> = if without.is_empty() { BTreeSet::new() } else { apt.files(without)? };
+    let all = [without, packages].concat();
+    let files = apt.files(&all)?;
+    apt.download(&all)?;
+    for file in files.difference(&below) {
+        let archive = apt.archives.join(file);
+        capture(command("dpkg-deb", ["-x"]).arg(&archive).arg(root)).with_context(|| format!("unpacking {file}"))?;
+    }
+    Ok(())
+}
+
+/// apt with a machine of its own, on which nothing is installed.
+struct Apt {
+    archives: PathBuf,
+    status: PathBuf,
+}
+
+impl Apt {
+    fn new(paths: &Paths) -> Result<Self> {
+        let folder = paths.images().join("debian");
+        let apt = Self { archives: folder.join("archives"), status: folder.join("status") };
+        fs::create_dir_all(apt.archives.join("partial")).with_context(|| format!("making {}", apt.archives.display()))?;
+        fs::write(&apt.status, "").with_context(|| format!("writing {}", apt.status.display()))?;
+        Ok(apt)
+    }
+
+    fn get(&self) -> Command {
+        let mut command = Command::new("apt-get");
+        command
+            .arg("-qq")
+            .args(["-o", &format!("Dir::State::status={}", self.status.display())])
+            .args(["-o", &format!("Dir::Cache::archives={}", self.archives.display())])
+            .args(["-o", "APT::Install-Recommends=false", "-o", "APT::Sandbox::User=root", "-o", "Debug::NoLocking=1"])
+            .args(["-o", "Acquire::Retries=3"]);
+        command
+    }
+
+    /// The archives' file names of these packages and their dependencies.
+    fn files(&self, packages: &[&str]) -> Result<BTreeSet<String>> {
+        // apt does not name what it has already, so it is asked with an empty cache.
+        let mut command = self.get();
+        command.args(["-o", "Dir::Cache::archives=/nonexistent/", "--print-uris", "install"]).args(packages);
+        let text = capture(&mut command).context("asking apt for packages: is `apt-get update` due?")?;
+        let files: BTreeSet<String> = text.lines().filter_map(|line| line.split(' ').nth(1)).map(str::to_owned).collect();
+        if files.is_empty() {
+            bail!("apt names no archive for {packages:?}: is `apt-get update` due?");
+        }
+        Ok(files)
+    }
+
+    fn download(&self, packages: &[&str]) -> Result<()> {
+        capture(self.get().args(["--yes", "--download-only", "install"]).args(packages)).context("downloading Debian packages").map(drop)
+    }
+}

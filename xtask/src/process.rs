@@ -1,0 +1,132 @@
+//! The cluster's long-running programs: started in their namespace and cgroup, recorded, and told apart from a reused pid.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+/// A program that was started, so that a later `xtask` finds it again.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Recorded {
+    /// What it is, such as `n1/kubelet`.
+    pub name: String,
+    /// Its process id.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot (proc(5), field 22): with the pid it names one process for ever.
+    pub started: u64,
+    /// Where it writes.
+    pub log: PathBuf,
+}
+
+impl Recorded {
+    /// Whether this very process still runs.
+    pub fn alive(&self) -> bool {
+        start_time(self.pid) == Some(self.started)
+    }
+
+    /// Asks it to end, or ends it.
+    pub fn signal(&self, signal: Signal) {
+        if self.alive() {
+            // It may end between the look and the signal; then there is nothing to do.
+            let _ = kill(Pid::from_raw(self.pid), signal);
+        }
+    }
+}
+
+/// Where and how a program runs.
+#[derive(Clone, Debug)]
+pub struct Place<'a> {
+    /// The network namespace's file.
+    pub netns: &'a Path,
+    /// The cgroup2 folder that it and its children belong to.
+    pub cgroup: &'a Path,
+    /// Where its log goes.
+    pub logs: &'a Path,
+}
+
+impl Place<'_> {
+    /// Starts the program in the background: it joins the cgroup first, then the namespace, then becomes what it is.
+    pub fn start(&self, name: &str, program: &Path, arguments: &[String], environment: &[(&str, String)]) -> Result<Recorded> {
+        let short = name.rsplit('/').next().unwrap_or(name);
+        let log = self.logs.join(format!("{short}.log"));
+        let file = File::create(&log).with_context(|| format!("making the log {}", log.display()))?;
+        let mut command = Command::new("setsid");
+        command
+            .args(["sh", "-c", r#"echo $$ > "$1/cgroup.procs" && netns=$2 && shift 2 && exec nsenter --net="$netns" -- "$@""#, "sh"])
+            .args([self.cgroup, self.netns, program])
+            .args(arguments)
+            .envs(environment.iter().map(|(key, value)| (*key, value.as_str())))
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().context("sharing the log between both outputs")?)
+            .stderr(file);
+        let child = command.spawn().with_context(|| format!("starting {name}"))?;
+        let pid = i32::try_from(child.id()).context("a pid fits an i32")?;
+        let started = start_time(pid).with_context(|| format!("{name} ended at once: {}", log.display()))?;
+        // A thread waits for it, so that one that dies while we look is no zombie that seems to live.
+        std::thread::spawn(move || {
+            let mut child = child;
+            let _ = child.wait();
+        });
+        Ok(Recorded { name: name.to_owned(), pid, started, log })
+    }
+}
+
+/// When a process started, if it is there and no zombie.
+fn start_time(pid: i32) -> Option<u64> {
+    parse_start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Field 22 of `/proc/PID/stat`, counted behind the name, which may hold anything.
+fn parse_start_time(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split(' ');
+    if fields.next()? == "Z" {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// The processes whose network namespace is the one at `path`.
+pub fn in_netns(path: &Path) -> Vec<i32> {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(wanted) = fs::metadata(path) else { return Vec::new() };
+    pids()
+        .filter(|pid| {
+            fs::metadata(format!("/proc/{pid}/ns/net"))
+                .is_ok_and(|found| found.ino() == wanted.ino() && found.dev() == wanted.dev())
+        })
+        .collect()
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_spaces_and_brackets_does_not_move_the_fields() {
+        let stat = "42 (a) b (c)) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 100 200";
+        assert_eq!(parse_start_time(stat), Some(98765));
+    }
+
+    #[test]
+    fn a_zombie_is_not_alive() {
+        assert_eq!(parse_start_time("42 (x) Z 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 100 200"), None);
+    }
+
+    #[test]
+    fn this_process_is_alive_and_a_reused_pid_is_not() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let started = start_time(pid).unwrap();
+        let me = Recorded { name: "test".into(), pid, started, log: PathBuf::new() };
+        assert!(me.alive());
+        assert!(!Recorded { started: started + 1, ..me }.alive());
+    }
+}

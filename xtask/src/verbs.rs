@@ -1,0 +1,2 @@
+//! One module for each verb.
+pub(crate) mod cluster;
