@@ -1,0 +1,17 @@
+//! The crate against a real kernel, in network namespaces of the test's own. Needs root, `ip` and `nft`.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+
+#[path = "namespaces/enforcement.rs"]
+mod enforcement;
+#[path = "namespaces/interfaces.rs"]
+mod interfaces;
+#[path = "namespaces/lab.rs"]
+mod lab;
+#[path = "namespaces/listener.rs"]
+mod listener;
+#[path = "namespaces/netfilter.rs"]
+mod netfilter;
+#[path = "namespaces/netns.rs"]
+mod netns;
+#[path = "namespaces/sockets.rs"]
+mod sockets;
