@@ -34,6 +34,8 @@ impl Space {
         let space = Self { name, netns };
         // Addresses are unique by construction; looking for duplicates takes a second or two.
         space.write("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
+        // Nothing but what a test sends is to be counted.
+        space.write("/proc/sys/net/ipv6/conf/default/router_solicitations", "0");
         space.ip("link set lo up");
         space
     }
