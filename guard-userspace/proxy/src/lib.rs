@@ -1,1 +1,37 @@
-//! proxy
+//! The way of a request: TLS, HTTP, the pipeline that decides, and the connection to the API server.
+//!
+//! A [`Proxy`] serves connections that the kernel redirected, each already tied to a workload ([`Handle`]) by the listener that
+//! accepted it. Every request passes one pipeline ([`pipeline`](mod@pipeline)); bodies stream both ways and are never
+//! buffered here. What goes wrong is answered to that client alone, as a Kubernetes `Status`.
+//!
+//! Everything a client sends is hostile: its memory, time and number of connections are bounded by [`Limits`] and
+//! [`Timeouts`], and headers go on by an allow list.
+
+#![forbid(unsafe_code)]
+
+mod body;
+mod config;
+mod connection;
+mod credentials;
+mod drain;
+mod exchange;
+mod gate;
+mod handle;
+mod headers;
+mod observer;
+mod pipeline;
+mod proxy;
+mod refusal;
+mod status;
+mod tls;
+mod upgrade;
+mod upstream;
+mod watch_end;
+
+pub use config::{Limits, ProxyConfig, Timeouts, Upstream};
+pub use credentials::{Authenticate, UpstreamCredentials};
+pub use drain::{Drain, DrainSignal};
+pub use gate::{GATE_PATH, GateProof, GateService};
+pub use handle::Handle;
+pub use observer::Observer;
+pub use proxy::{Proxy, ProxyError};

@@ -1,1 +1,16 @@
-//! telemetry
+//! What operators see: metrics, health and logs.
+//!
+//! Nothing here carries a pod's name as a label: an agent must not be able to grow a time series, so every label has a
+//! bounded set of values. Who did what is in the log line of each exchange.
+
+#![forbid(unsafe_code)]
+
+mod labels;
+mod logging;
+mod metrics;
+mod server;
+
+pub use labels::{code_label, verb_label};
+pub use logging::{LoggingError, init_logging};
+pub use metrics::{Metrics, MetricsError};
+pub use server::{Readiness, ServeError, serve};

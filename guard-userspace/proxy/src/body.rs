@@ -1,0 +1,253 @@
+//! Bodies on their way: counted, never held, and never ended cleanly unless the sender ended them.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::Version;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use thiserror::Error;
+
+use crate::{
+    exchange::{Exchange, Outcome, Traffic},
+    upstream::Lease,
+    watch_end::WatchEnd,
+};
+
+/// Why a body ended before its end. The other side sees a reset.
+#[derive(Debug, Error)]
+pub(crate) enum BodyError {
+    /// The connection broke, or the sender reset the stream.
+    #[error("the sender of the body broke off: {0}")]
+    Broken(#[from] hyper::Error),
+    /// The HTTP/2 stream ended without `END_STREAM` and short of its content length.
+    #[error("the sender of the body reset the stream before its end")]
+    Truncated,
+}
+
+/// A message that arrives, with the difference between *ended* and *broken off* kept.
+///
+/// hyper reports a stream reset with `NO_ERROR` as the end of the body, since a server may so refuse the rest of
+/// an upload. For a proxy that would make a cut-off message whole.
+struct Whole {
+    incoming: Incoming,
+    /// Whether only an explicit end counts.
+    http2: bool,
+    /// Bytes that are still to come, where the sender said how many.
+    expected: Option<u64>,
+}
+
+impl Whole {
+    fn new(incoming: Incoming, version: Version) -> Self {
+        let expected = incoming.size_hint().exact();
+        Self { incoming, http2: version == Version::HTTP_2, expected }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            None if self.http2 && !self.incoming.is_end_stream() && self.expected != Some(0) => {
+                return Poll::Ready(Some(Err(BodyError::Truncated)));
+            }
+            None => return Poll::Ready(None),
+        };
+        if let (Some(expected), Some(data)) = (&mut self.expected, frame.data_ref()) {
+            *expected = expected.saturating_sub(length(data));
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+/// The body of a request on its way to the API server.
+pub(crate) enum RequestBody {
+    /// None.
+    Empty,
+    /// As it comes from the client.
+    Streaming(StreamingRequest),
+}
+
+/// What streams, and where it is counted.
+pub(crate) struct StreamingRequest {
+    whole: Whole,
+    traffic: Arc<Traffic>,
+}
+
+impl RequestBody {
+    pub(crate) fn streaming(incoming: Incoming, version: Version, traffic: Arc<Traffic>) -> Self {
+        if incoming.is_end_stream() {
+            Self::Empty
+        } else {
+            Self::Streaming(StreamingRequest { whole: Whole::new(incoming, version), traffic })
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Self::Streaming(body) = &mut *self else { return Poll::Ready(None) };
+        let frame = ready!(body.whole.poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            body.traffic.add_request(length(data));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Streaming(body) => body.whole.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Streaming(body) => body.whole.incoming.size_hint(),
+        }
+    }
+}
+
+/// The body of a response on its way to the client.
+pub(crate) enum ResponseBody {
+    /// The guard's own answer.
+    Local { full: Full<Bytes>, _exchange: Option<Box<Exchange>> },
+    /// As it comes from the API server.
+    Streaming(Box<StreamingResponse>),
+}
+
+/// What streams, and the exchange that ends with it.
+pub(crate) struct StreamingResponse {
+    whole: Whole,
+    watch: Option<WatchEnd>,
+    ended: bool,
+    exchange: Exchange,
+    /// Back to the pool at the end.
+    lease: Lease,
+}
+
+impl ResponseBody {
+    pub(crate) fn local(bytes: Bytes) -> Self {
+        Self::Local { full: Full::new(bytes), _exchange: None }
+    }
+
+    /// Ends `exchange` when the answer has gone out. Only the guard's own answers take one here.
+    pub(crate) fn ending(self, mut exchange: Exchange) -> Self {
+        match self {
+            Self::Local { full, .. } => {
+                exchange.traffic().add_response(full.size_hint().exact().unwrap_or_default());
+                exchange.outcome = Outcome::Complete;
+                Self::Local { full, _exchange: Some(Box::new(exchange)) }
+            }
+            streaming @ Self::Streaming(_) => streaming,
+        }
+    }
+
+    pub(crate) fn streaming(
+        incoming: Incoming,
+        version: Version,
+        watch: Option<WatchEnd>,
+        lease: Lease,
+        exchange: Exchange,
+    ) -> Self {
+        let whole = Whole::new(incoming, version);
+        Self::Streaming(Box::new(StreamingResponse { whole, watch, ended: false, exchange, lease }))
+    }
+}
+
+impl StreamingResponse {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if let Some(watch) = &mut self.watch
+            && watch.poll_end(cx).is_ready()
+        {
+            self.ended = true;
+            self.exchange.outcome = Outcome::Drained;
+            return Poll::Ready(None);
+        }
+        let frame = ready!(self.whole.poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.exchange.traffic().add_response(length(data));
+                    if let Some(watch) = &mut self.watch {
+                        watch.passed(data);
+                    }
+                }
+            }
+            Some(Err(_)) => {
+                self.ended = true;
+                self.exchange.outcome = Outcome::UpstreamBroken;
+            }
+            None => self.complete(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn complete(&mut self) {
+        self.ended = true;
+        self.exchange.outcome = Outcome::Complete;
+        self.lease.complete();
+    }
+}
+
+impl Drop for StreamingResponse {
+    fn drop(&mut self) {
+        // hyper drops a body whose length it knows without asking for its end.
+        if !self.ended && self.whole.incoming.is_end_stream() {
+            self.complete();
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Local { full, .. } => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
+            Self::Streaming(body) => body.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Local { full, .. } => full.is_end_stream(),
+            Self::Streaming(body) => body.ended || body.whole.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Local { full, .. } => full.size_hint(),
+            Self::Streaming(body) => body.whole.incoming.size_hint(),
+        }
+    }
+}
+
+fn length(data: &Bytes) -> u64 {
+    u64::try_from(data.len()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,196 @@
+//! One connection of a client: TLS, then HTTP/1.1 or HTTP/2, until it ends.
+
+mod activity;
+
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    rt::Executor,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+pub(crate) use self::activity::{Active, Activity};
+use crate::{
+    DrainSignal, Handle, Proxy, body::ResponseBody, pipeline,
+    tls::{self, HandshakeFailure},
+};
+
+/// Receive window of one stream of a client, in bytes.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// Receive window of one connection of a client: what it can make the guard hold that the API server does not take.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Largest frame taken from a client.
+const FRAME_SIZE: u32 = 64 << 10;
+/// Bytes of one answer that wait for a client that reads slowly. More are left with the API server.
+const SEND_BUFFER: usize = 256 << 10;
+/// How long after the handshake a client that leaves without a request counts as one that refused our certificate.
+const REFUSAL_WINDOW: Duration = Duration::from_secs(2);
+
+/// What every request of one connection shares.
+pub(crate) struct Context {
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) who: Arc<Handle>,
+    pub(crate) drain: DrainSignal,
+    pub(crate) activity: Activity,
+    /// Upgraded streams, which outlive hyper's part of the connection.
+    pub(crate) tunnels: TaskTracker,
+    /// Cancelled when the connection is dropped, which ends all that runs for it.
+    pub(crate) cut: CancellationToken,
+}
+
+/// Serves `tcp` until it ends.
+pub(crate) async fn serve(proxy: &Arc<Proxy>, tcp: TcpStream, who: Arc<Handle>, drain: DrainSignal) {
+    let metrics = &proxy.config.metrics;
+    let ended = |result: &str| metrics.connections_total.with_label_values(&[result]).inc();
+    let Some(_place) = who.admit_connection() else {
+        tracing::warn!(workload = %who.workload(), limit = proxy.config.limits.connections, "too many connections");
+        return ended("limit");
+    };
+    let _open = OpenGauge::new(proxy);
+    let stream = match handshake(proxy, tcp).await {
+        Ok(stream) => stream,
+        Err(failure) => {
+            metrics.tls_failures_total.with_label_values(&[failure.reason()]).inc();
+            if let HandshakeFailure::Alert(alert) = failure {
+                proxy.config.observer.tls_refused(who.workload(), alert);
+            }
+            tracing::debug!(workload = %who.workload(), reason = failure.reason(), "TLS handshake with a client failed");
+            return ended("tls_failed");
+        }
+    };
+    ended("served");
+    let cut = CancellationToken::new();
+    let guard = cut.clone().drop_guard();
+    let context = Context {
+        proxy: Arc::clone(proxy),
+        who,
+        drain,
+        activity: Activity::default(),
+        tunnels: TaskTracker::new(),
+        cut,
+    };
+    serve_http(stream, Arc::new(context), guard).await;
+}
+
+async fn handshake(proxy: &Proxy, tcp: TcpStream) -> Result<TlsStream<TcpStream>, HandshakeFailure> {
+    // Without it small answers wait for acknowledgements; a socket that can't have it is closed already.
+    let _ = tcp.set_nodelay(true);
+    let acceptor = TlsAcceptor::from(Arc::clone(&proxy.server_tls));
+    match timeout(proxy.config.timeouts.handshake, acceptor.accept(tcp)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(HandshakeFailure::of(&error)),
+        Err(_) => Err(HandshakeFailure::Timeout),
+    }
+}
+
+async fn serve_http(stream: TlsStream<TcpStream>, context: Arc<Context>, cut: DropGuard) {
+    let started = Instant::now();
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(tls::H2);
+    let io = TokioIo::new(stream);
+    let ended = if http2 { serve_http2(io, &context).await } else { serve_http1(io, &context).await };
+    if let Err(error) = ended {
+        tracing::debug!(workload = %context.who.workload(), %error, "a connection ended");
+    }
+    if context.activity.was_never_used() && started.elapsed() < REFUSAL_WINDOW && !context.drain.has_started() {
+        context.proxy.config.observer.tls_refused(context.who.workload(), "closed_without_request");
+    }
+    context.tunnels.close();
+    context.tunnels.wait().await;
+    drop(cut);
+}
+
+async fn serve_http1(io: TokioIo<TlsStream<TcpStream>>, context: &Arc<Context>) -> hyper::Result<()> {
+    let limits = &context.proxy.config.limits;
+    let header_bytes = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX / 2);
+    let service = service_fn(|request| answer(Arc::clone(context), request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(context.proxy.config.timeouts.idle)
+        .max_header_size(header_bytes)
+        // Headers are parsed in this buffer: it must hold the largest.
+        .max_buf_size(header_bytes + SEND_BUFFER)
+        .serve_connection(io, service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        _ = context.drain.started() => connection.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
+        ended = connection => ended,
+        () = context.drain.over() => Ok(()),
+    }
+}
+
+async fn serve_http2(io: TokioIo<TlsStream<TcpStream>>, context: &Arc<Context>) -> hyper::Result<()> {
+    let limits = &context.proxy.config.limits;
+    let service = service_fn(|request| answer(Arc::clone(context), request));
+    let connection = http2::Builder::new(Streams { cut: context.cut.clone() })
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME_SIZE)
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(limits.header_bytes)
+        .max_send_buf_size(SEND_BUFFER)
+        .serve_connection(io, service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        _ = context.drain.started() => {}
+        () = context.activity.idle_for(context.proxy.config.timeouts.idle) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        ended = connection => ended,
+        () = context.drain.over() => Ok(()),
+    }
+}
+
+async fn answer(context: Arc<Context>, request: Request<Incoming>) -> Result<Response<ResponseBody>, Infallible> {
+    Ok(pipeline::answer(context, request).await)
+}
+
+/// Runs the streams of an HTTP/2 connection, and ends them with it.
+#[derive(Clone)]
+struct Streams {
+    cut: CancellationToken,
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        tokio::spawn(self.cut.clone().run_until_cancelled_owned(stream));
+    }
+}
+
+/// A connection that is open, in the gauge.
+struct OpenGauge<'a>(&'a Proxy);
+
+impl<'a> OpenGauge<'a> {
+    fn new(proxy: &'a Proxy) -> Self {
+        proxy.config.metrics.connections.inc();
+        Self(proxy)
+    }
+}
+
+impl Drop for OpenGauge<'_> {
+    fn drop(&mut self) {
+        self.0.config.metrics.connections.dec();
+    }
+}

@@ -1,0 +1,285 @@
+//! The way of one request, a step a line.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use guard_identity::Caller;
+use guard_kube_request::{RequestInfo, describe};
+use guard_policy::Action;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body_util::BodyExt;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+
+use crate::{
+    body::{RequestBody, ResponseBody},
+    connection::Context,
+    exchange::{Decided, Exchange, Verdict},
+    gate::{GATE_PATH, OWN_PREFIX},
+    headers::{self, UpgradeProtocol},
+    refusal::{Denial, Refusal},
+    upgrade::Tunnel,
+    upstream::{self, Lease},
+    watch_end::WatchEnd,
+};
+
+/// What the pipeline ends with.
+enum Answer {
+    /// The API server's.
+    Forwarded(Forwarded),
+    /// The guard's, to the gate.
+    Own(Response<ResponseBody>),
+}
+
+/// What comes back for a request that was forwarded.
+struct Forwarded {
+    response: Response<Incoming>,
+    lease: Lease,
+    /// The client's side of an upgrade, if it asked for one.
+    client: Option<OnUpgrade>,
+}
+
+/// A request whose head is read and whose body waits, until somebody takes it.
+struct Arrived {
+    head: Request<()>,
+    body: Option<Incoming>,
+}
+
+/// Answers one request, whatever it is. The exchange ends, and its line is written, with the answer's body.
+pub(crate) async fn answer(context: Arc<Context>, request: Request<Incoming>) -> Response<ResponseBody> {
+    let (head, body) = request.into_parts();
+    let mut request = Arrived { head: Request::from_parts(head, ()), body: Some(body) };
+    let mut exchange = Exchange::new(
+        Arc::clone(context.who.workload()),
+        Arc::clone(&context.proxy.config.metrics),
+        request.head.method().clone(),
+        request.head.headers(),
+        context.activity.begin(),
+    );
+    match run(&context, &mut exchange, &mut request).await {
+        Ok(Answer::Forwarded(forwarded)) => deliver(&context, exchange, forwarded),
+        Ok(Answer::Own(response)) => finish(exchange, response),
+        Err(refusal) => {
+            tracing::debug!(workload = %context.who.workload(), ?refusal, "refused");
+            discard(&context, request).await;
+            finish(exchange, refusal.status().into_response())
+        }
+    }
+}
+
+/// identify ▸ authenticate ▸ describe ▸ policy ▸ credentials ▸ forward. Identity was settled at accept, by the listener:
+/// it is `context.who`.
+async fn run(context: &Context, exchange: &mut Exchange, request: &mut Arrived) -> Result<Answer, Refusal> {
+    exchange.place = Some(context.who.admit_exchange().ok_or(Refusal::TooMany)?);
+    check_form(&request.head)?;
+    let caller = authenticate(context, exchange, &request.head).await?;
+    if request.head.uri().path().starts_with(OWN_PREFIX) {
+        return answer_own(context, exchange, &request.head).await.map(Answer::Own);
+    }
+    let described = describe_as_the_api_server(&request.head)?;
+    let described = exchange.request.insert(described).clone();
+    decide(context, exchange, &caller, described)?;
+    let authorization = credential(context, exchange).await?;
+    forward(context, exchange, request, authorization).await.map(Answer::Forwarded)
+}
+
+/// Only requests for a path: this is no tunnel, and no proxy that a client chooses a target for.
+fn check_form(request: &Request<()>) -> Result<(), Refusal> {
+    if request.method() == Method::CONNECT {
+        let message = "egress guard: CONNECT is not served; upgrades use HTTP/1.1";
+        return Err(Refusal::Form(StatusCode::METHOD_NOT_ALLOWED, message));
+    }
+    // HTTP/2 always has an authority; in HTTP/1.1 only the absolute form (RFC 9112, 3.2.2) brings one.
+    if request.version() < Version::HTTP_2 && request.uri().authority().is_some() {
+        let message = "egress guard: the absolute form of a request target is not served; send the path alone";
+        return Err(Refusal::Form(StatusCode::BAD_REQUEST, message));
+    }
+    if !request.uri().path().starts_with('/') {
+        return Err(Refusal::Form(StatusCode::BAD_REQUEST, "egress guard: the request target is no path"));
+    }
+    match headers::impersonation(request.headers()) {
+        Some(header) => Err(Refusal::Impersonation(header.to_string())),
+        None => Ok(()),
+    }
+}
+
+async fn authenticate(
+    context: &Context,
+    exchange: &mut Exchange,
+    request: &Request<()>,
+) -> Result<Caller, Refusal> {
+    let config = &context.proxy.config;
+    let who = context.who.workload();
+    let verified = match headers::bearer(request.headers()) {
+        Ok(bearer) => config.verifier.authenticate(who, bearer.as_ref().map(|bearer| bearer.as_str())).await,
+        Err(error) => Err(error),
+    };
+    match verified {
+        Ok(caller) => {
+            exchange.user.clone_from(&caller.username);
+            Ok(caller)
+        }
+        Err(error) => {
+            config.metrics.authentication_failures_total.with_label_values(&[error.reason()]).inc();
+            config.observer.authentication_failed(who, &error);
+            Err(Refusal::Unauthenticated(error))
+        }
+    }
+}
+
+/// The guard's own paths, which are never forwarded.
+async fn answer_own(
+    context: &Context,
+    exchange: &mut Exchange,
+    request: &Request<()>,
+) -> Result<Response<ResponseBody>, Refusal> {
+    if request.uri().path() != GATE_PATH || request.method() != Method::GET {
+        return Err(Refusal::NotFound);
+    }
+    exchange.verdict.decision = Decided::Answered;
+    let proof = context.proxy.config.gate.prove(context.who.workload()).await.map_err(Refusal::Unproven)?;
+    let json = serde_json::to_vec(&proof).map_err(|error| Refusal::Unproven(error.to_string()))?;
+    let mut response = Response::new(ResponseBody::local(Bytes::from(json)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+/// From the very bytes that are forwarded.
+fn describe_as_the_api_server(request: &Request<()>) -> Result<RequestInfo, Refusal> {
+    let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+    describe(request.method().as_str(), target).map_err(Refusal::Undescribable)
+}
+
+fn decide(
+    context: &Context,
+    exchange: &mut Exchange,
+    caller: &Caller,
+    request: RequestInfo,
+) -> Result<(), Refusal> {
+    let decision = context.proxy.config.policies.load().decide(context.who.workload(), caller, &request);
+    let decided = if decision.action == Action::Allow { Decided::Allow } else { Decided::Deny };
+    exchange.verdict = Verdict { decision: decided, policy: decision.policy.clone(), rule: decision.rule.clone() };
+    if decided == Decided::Allow {
+        return Ok(());
+    }
+    Err(Refusal::Denied(Box::new(Denial { user: caller.username.clone(), request, decision })))
+}
+
+async fn credential(context: &Context, exchange: &Exchange) -> Result<HeaderValue, Refusal> {
+    context.who.credentials().bearer().await.map_err(|error| {
+        exchange.metrics().upstream_failures_total.with_label_values(&["credentials"]).inc();
+        context.proxy.config.observer.credentials_unavailable(context.who.workload(), &error);
+        tracing::warn!(workload = %context.who.workload(), %error, "no credential for the API server");
+        Refusal::Credentials
+    })
+}
+
+async fn forward(
+    context: &Context,
+    exchange: &Exchange,
+    request: &mut Arrived,
+    authorization: HeaderValue,
+) -> Result<Forwarded, Refusal> {
+    let http1 = request.head.version() == Version::HTTP_11;
+    let upgrade = UpgradeProtocol::requested(request.head.headers()).filter(|_| http1);
+    let client = upgrade.map(|_| hyper::upgrade::on(&mut request.head));
+    let version = request.head.version();
+    let body = request.body.take().map_or(RequestBody::Empty, |body| {
+        RequestBody::streaming(body, version, Arc::clone(exchange.traffic()))
+    });
+    let repeatable = body.is_empty();
+    let sent = send(context, exchange, outgoing(exchange, &request.head, body, upgrade, &authorization), upgrade);
+    let (mut response, mut lease) = sent.await?;
+    if response.status() == StatusCode::UNAUTHORIZED {
+        // The token was renewed or revoked since it was read. A 401 was not carried out, so it may be sent again.
+        context.who.credentials().invalidate();
+        let renewed = credential(context, exchange).await?;
+        if repeatable && renewed != authorization {
+            let again = outgoing(exchange, &request.head, RequestBody::Empty, upgrade, &renewed);
+            (response, lease) = send(context, exchange, again, upgrade).await?;
+        }
+    }
+    Ok(Forwarded { response, lease, client })
+}
+
+/// The request as the API server gets it: same method, path and query, and headers by the allow list.
+fn outgoing(
+    exchange: &Exchange,
+    head: &Request<()>,
+    body: RequestBody,
+    upgrade: Option<UpgradeProtocol>,
+    authorization: &HeaderValue,
+) -> Request<RequestBody> {
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method().clone();
+    *request.uri_mut() = head.uri().clone();
+    *request.headers_mut() = headers::forwarded(head.headers(), upgrade, authorization.clone(), exchange.audit_id());
+    request
+}
+
+async fn send(
+    context: &Context,
+    exchange: &Exchange,
+    request: Request<RequestBody>,
+    upgrade: Option<UpgradeProtocol>,
+) -> Result<(Response<Incoming>, Lease), Refusal> {
+    let pool = context.who.pool();
+    let sent = match upgrade {
+        Some(_) => upstream::connect_for_upgrade(pool, request).await,
+        None => upstream::send(pool, request).await,
+    };
+    sent.map_err(|error| {
+        exchange.metrics().upstream_failures_total.with_label_values(&[error.reason()]).inc();
+        tracing::warn!(workload = %context.who.workload(), %error, "no answer from the API server");
+        Refusal::Upstream(error)
+    })
+}
+
+/// The answer as the client gets it, streaming.
+fn deliver(context: &Arc<Context>, mut exchange: Exchange, forwarded: Forwarded) -> Response<ResponseBody> {
+    let Forwarded { mut response, lease, client } = forwarded;
+    exchange.status = Some(response.status());
+    let is_watch = exchange.request.as_ref().is_some_and(|request| request.verb == "watch");
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some(client)) = (response.status(), client) {
+        let upstream = hyper::upgrade::on(&mut response);
+        headers::strip_for_upgrade(response.headers_mut());
+        let (cut, drain) = (context.cut.clone(), context.drain.clone());
+        context.tunnels.spawn(Tunnel { client, upstream, exchange, cut, drain, is_watch }.run());
+        return response.map(|_| ResponseBody::local(Bytes::new()));
+    }
+    let version = response.version();
+    headers::strip_hop_by_hop(response.headers_mut());
+    let watch = is_watch.then(|| WatchEnd::new(response.headers(), &context.drain));
+    let (head, body) = response.into_parts();
+    let mut response = Response::new(ResponseBody::streaming(body, version, watch, lease, exchange));
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
+}
+
+/// The guard's own answer. It bears the audit id too, so that a person can find its log line.
+fn finish(mut exchange: Exchange, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    exchange.status = Some(response.status());
+    response.headers_mut().insert(headers::AUDIT_ID, exchange.audit_id());
+    response.map(|body| body.ending(exchange))
+}
+
+/// Reads what a client still sends with a refused request, if that is little, so that the connection can go on. One that
+/// waits for `100 Continue` has not begun to send.
+async fn discard(context: &Context, request: Arrived) {
+    let Some(mut body) = request.body else { return };
+    if request.head.headers().contains_key(header::EXPECT) {
+        return;
+    }
+    let limit = context.proxy.config.limits.discarded_bytes;
+    let read = async {
+        let mut discarded = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            discarded += frame.data_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX));
+            if discarded > limit {
+                return;
+            }
+        }
+    };
+    // Too much or too slow: hyper closes the connection after the answer.
+    let _ = tokio::time::timeout(context.proxy.config.timeouts.discard, read).await;
+}

@@ -1,0 +1,151 @@
+//! The metrics of a node guard, in one registry.
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
+};
+use thiserror::Error;
+
+/// Upper bounds of `guard_exchange_duration_seconds`, in seconds. Ordinary requests lie below 1 s; watches, logs and exec
+/// fill the rest.
+const DURATION_BUCKETS: [f64; 14] =
+    [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0, 600.0, 3600.0];
+
+/// A metric that could not be registered.
+#[derive(Debug, Error)]
+#[error("registering metric {name}: {source}; is it registered twice in one registry?")]
+pub struct MetricsError {
+    name: String,
+    source: prometheus::Error,
+}
+
+/// Every metric of the guard. Clones share the same values.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// `guard_agents`: agent pods under guard now.
+    pub agents: IntGauge,
+    /// `guard_connections`: accepted connections open now.
+    pub connections: IntGauge,
+    /// `guard_connections_total{result}`: `served`, `tls_failed`, `limit`, `foreign`, by the end of its accept.
+    pub connections_total: IntCounterVec,
+    /// `guard_exchanges_total{verb,decision,code}`. Labels by [`crate::verb_label`] and [`crate::code_label`].
+    pub exchanges_total: IntCounterVec,
+    /// `guard_exchange_duration_seconds`: from the request's headers to the end of its response's body.
+    pub exchange_duration_seconds: Histogram,
+    /// `guard_bytes_total{direction}`: bytes of bodies and upgraded streams; `request` is towards the API server.
+    pub bytes_total: IntCounterVec,
+    /// `guard_refusals_total{hook,reason}`: what the kernel refused.
+    pub refusals_total: IntCounterVec,
+    /// `guard_reports_lost_total`: refusals that were counted but whose report found the ring buffer full.
+    pub reports_lost_total: IntCounter,
+    /// `guard_authentication_failures_total{reason}`: requests without a token that proves the calling pod.
+    pub authentication_failures_total: IntCounterVec,
+    /// `guard_tls_failures_total{reason}`: handshakes with clients that failed; the alert's name, `eof`, `timeout`, `protocol`.
+    pub tls_failures_total: IntCounterVec,
+    /// `guard_upstream_connections`: connections to the API server open now.
+    pub upstream_connections: IntGauge,
+    /// `guard_upstream_failures_total{reason}`: `connect`, `tls`, `broken`, `unprocessed`, `credentials`, `limit` and the like.
+    pub upstream_failures_total: IntCounterVec,
+}
+
+impl Metrics {
+    /// A fresh registry with every metric in it, at zero.
+    ///
+    /// # Errors
+    /// If two metrics bear one name: a defect of this file.
+    pub fn new() -> Result<Self, MetricsError> {
+        let registry = Registry::new();
+        let gauge = |name: &str, help: &str| register(&registry, name, IntGauge::new(name, help));
+        let counter = |name: &str, help: &str| register(&registry, name, IntCounter::new(name, help));
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            register(&registry, name, IntCounterVec::new(Opts::new(name, help), labels))
+        };
+        let metrics = Self {
+            agents: gauge("guard_agents", "Agent pods under guard now")?,
+            connections: gauge("guard_connections", "Connections of agents open now")?,
+            connections_total: counters("guard_connections_total", "Connections of agents", &["result"])?,
+            exchanges_total: counters(
+                "guard_exchanges_total",
+                "Requests, by what was decided and answered",
+                &["verb", "decision", "code"],
+            )?,
+            exchange_duration_seconds: register(
+                &registry,
+                "guard_exchange_duration_seconds",
+                Histogram::with_opts(
+                    HistogramOpts::new(
+                        "guard_exchange_duration_seconds",
+                        "Request headers to the end of the response body",
+                    )
+                    .buckets(DURATION_BUCKETS.to_vec()),
+                ),
+            )?,
+            bytes_total: counters("guard_bytes_total", "Bytes of bodies and upgraded streams", &["direction"])?,
+            refusals_total: counters("guard_refusals_total", "What the kernel refused", &["hook", "reason"])?,
+            reports_lost_total: counter(
+                "guard_reports_lost_total",
+                "Refusals counted whose report found the ring buffer full",
+            )?,
+            authentication_failures_total: counters(
+                "guard_authentication_failures_total",
+                "Requests without a token that proves the calling pod",
+                &["reason"],
+            )?,
+            tls_failures_total: counters("guard_tls_failures_total", "Failed handshakes with clients", &["reason"])?,
+            upstream_connections: gauge("guard_upstream_connections", "Connections to the API server open now")?,
+            upstream_failures_total: counters(
+                "guard_upstream_failures_total",
+                "Requests that the API server could not be asked",
+                &["reason"],
+            )?,
+            registry,
+        };
+        Ok(metrics)
+    }
+
+    /// The registry, to serve it or to add to it.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+}
+
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    name: &str,
+    collector: Result<C, prometheus::Error>,
+) -> Result<C, MetricsError> {
+    let named = |source| MetricsError { name: name.to_owned(), source };
+    let collector = collector.map_err(named)?;
+    registry.register(Box::new(collector.clone())).map_err(named)?;
+    Ok(collector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_the_prefix_and_no_pod_in_its_labels() {
+        let metrics = Metrics::new().unwrap();
+        metrics.connections_total.with_label_values(&["served"]).inc();
+        metrics.exchanges_total.with_label_values(&["get", "allow", "200"]).inc();
+        metrics.refusals_total.with_label_values(&["connect4", "port"]).inc();
+        let families = metrics.registry().gather();
+        assert!(families.len() >= 8, "only {} families", families.len());
+        for family in families {
+            assert!(family.name().starts_with("guard_"), "{}", family.name());
+            for metric in family.get_metric() {
+                for label in metric.get_label() {
+                    assert!(!["pod", "namespace", "uid", "user"].contains(&label.name()), "{}", label.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn two_sets_of_metrics_live_side_by_side() {
+        let (one, other) = (Metrics::new().unwrap(), Metrics::new().unwrap());
+        one.agents.set(3);
+        assert_eq!(other.agents.get(), 0);
+    }
+}
