@@ -22,12 +22,10 @@ pub enum Hook {
     SkbEgress = 7,
     /// tcx (or clsact) ingress on the host side of the pod's veth
     VethIngress = 8,
-    /// netfilter INPUT, behind the veth
-    NetfilterInput = 9,
-    /// netfilter FORWARD, behind the veth
-    NetfilterForward = 10,
+    /// netfilter INPUT and FORWARD, behind the veth
+    Netfilter = 9,
     /// The guard's own listener: a peer outside the workload
-    Listener = 11,
+    Listener = 10,
 }
 
 /// Why.
@@ -94,7 +92,7 @@ const _: () = assert!(size_of::<CounterKey>() == 16 && size_of::<Report>() == 40
 
 impl Hook {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::Connect4,
         Self::Connect6,
         Self::Sendmsg4,
@@ -103,8 +101,7 @@ impl Hook {
         Self::Bind6,
         Self::SkbEgress,
         Self::VethIngress,
-        Self::NetfilterInput,
-        Self::NetfilterForward,
+        Self::Netfilter,
         Self::Listener,
     ];
 
@@ -119,8 +116,7 @@ impl Hook {
             Self::Bind6 => "bind6",
             Self::SkbEgress => "skb_egress",
             Self::VethIngress => "veth_ingress",
-            Self::NetfilterInput => "netfilter_input",
-            Self::NetfilterForward => "netfilter_forward",
+            Self::Netfilter => "netfilter",
             Self::Listener => "listener",
         }
     }

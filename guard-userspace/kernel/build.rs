@@ -14,7 +14,7 @@ fn main() {
     println!("cargo::rustc-env=GUARD_EBPF_OBJECT={}", object.display());
 }
 
-/// `guard-ebpf.o` in the target directory: OUT_DIR is `<target>/<profile>/build/<package>/out`.
+/// `guard-ebpf.o` in the target directory: `OUT_DIR` is `<target>/<profile>/build/<package>/out`.
 fn default_object() -> PathBuf {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     out.ancestors().nth(4).expect("OUT_DIR lies four levels below the target directory").join("guard-ebpf.o")

@@ -2,6 +2,7 @@
 //!
 //! Links and maps are pinned, so enforcement outlives the process. A new process takes over by updating each link in place.
 
+mod address_book;
 mod bpffs;
 mod control_plane;
 mod counters;
@@ -19,6 +20,7 @@ use std::{
     net::IpAddr,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 pub use control_plane::{ControlPlaneSet, Entry, Service};
@@ -28,7 +30,12 @@ pub use pins::Pinned;
 pub use programs::{ProgramRuns, program_runs};
 pub use reports::{AsyncReports, Reports};
 
-use crate::Error;
+use crate::{
+    Error,
+    netfilter::{self, Netfilter},
+    netns::Netns,
+};
+use address_book::AddressBook;
 use maps::Maps;
 use pins::Pins;
 use programs::Programs;
@@ -42,13 +49,17 @@ pub struct Options {
     pub mark: u32,
     /// The cluster's NAT64 prefix.
     pub nat64_prefix: Nat64Prefix,
+    /// The nft table behind the veths: its name, the mark being [`Self::mark`], and the NFLOG group of its reports.
+    pub table: String,
+    /// See [`Self::table`]. A group has one reader in a network namespace.
+    pub log_group: u16,
     /// Whether the programs log each refusal through aya-log, at debug level.
     pub log_programs: bool,
 }
 
 impl Options {
-    /// The mark bit unless configured: free of kube-proxy (bits 14, 15), Calico (0xffff0000 of its own choosing, from bit 16),
-    /// Cilium (low 12 bits and bits 16 and above); bit 13 is none of these by default.
+    /// The mark bit unless configured: bit 13, beside kube-proxy's 14 and 15 and below Calico's default 0xffff0000. Cilium uses it
+    /// with IPsec alone: configure another there.
     pub const DEFAULT_MARK: u32 = 1 << 13;
 
     /// The defaults, pinned in `pin_directory`.
@@ -57,6 +68,8 @@ impl Options {
             pin_directory: pin_directory.into(),
             mark: Self::DEFAULT_MARK,
             nat64_prefix: NAT64_WELL_KNOWN_PREFIX,
+            table: "egress_guard".to_owned(),
+            log_group: 0x4547,
             log_programs: false,
         }
     }
@@ -68,9 +81,9 @@ pub type WorkloadId = u64;
 /// The listener of a workload, as the kernel programs need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListenerAddress {
-    /// Port on 127.0.0.1, and on ::1 if there is IPv6.
+    /// Port on 127.0.0.1, and on `::1` if there is IPv6.
     pub port: u16,
-    /// Whether it listens on ::1 too.
+    /// Whether it listens on `::1` too.
     pub ipv6: bool,
 }
 
@@ -79,18 +92,25 @@ pub struct Kernel {
     programs: Programs,
     maps: Maps,
     pins: Pins,
+    netfilter: Arc<Netfilter>,
+    addresses: AddressBook,
     pods: HashMap<String, WorkloadId>,
     reports: Option<Reports>,
 }
 
 impl Kernel {
-    /// Loads the programs, takes over what an earlier process pinned, and returns what it left enrolled by [`Self::enrolled`].
+    /// Loads the programs and takes over what an earlier process pinned: from here on every link runs this process's programs.
+    /// What it left enrolled is in [`Self::enrolled`].
     ///
-    /// From here on every link runs this process's programs.
+    /// Call it in the node's own network namespace: the nft table is made there, and interfaces are looked up there.
     pub fn open(options: &Options) -> Result<Self, Error> {
         requirements::check()?;
         let pins = Pins::open(&options.pin_directory)?;
-        let (mut programs, maps, reports) = programs::load(options, &pins)?;
+        let host = Netns::current()?;
+        let table =
+            netfilter::Options { table: options.table.clone(), mark: options.mark, log_group: options.log_group };
+        let netfilter = Arc::new(Netfilter::open(&host, table)?);
+        let (mut programs, maps, ring) = programs::load(options, &pins)?;
         let mut pods = HashMap::new();
         for pinned in pins.pods()? {
             for link in pins.links(&pinned)? {
@@ -98,7 +118,9 @@ impl Kernel {
             }
             pods.insert(pinned.pod, pinned.workload);
         }
-        Ok(Self { programs, maps, pins, pods, reports: Some(reports) })
+        let addresses = AddressBook::new(maps.addresses()?);
+        let reports = Some(Reports::new(ring, netfilter.clone(), host, addresses.clone()));
+        Ok(Self { programs, maps, pins, netfilter, addresses, pods, reports })
     }
 
     /// The pods that are enrolled, those of an earlier process included.
@@ -108,6 +130,8 @@ impl Kernel {
 
     /// Replaces the control-plane set: what is new is in force before what is old is gone.
     pub fn set_control_plane(&mut self, set: &ControlPlaneSet) -> Result<(), Error> {
+        self.netfilter.set_endpoints(&set.endpoints())?;
+        self.netfilter.set_local_ports(&set.local_ports.iter().copied().collect::<Vec<_>>())?;
         control_plane::replace(&mut self.maps.control_plane, set)
     }
 
@@ -158,6 +182,7 @@ impl Kernel {
             .map(|address| VethAddressKey { interface, address: control_plane::to_address(*address) })
             .collect();
         self.maps.set_veth(interface, VethEntry { workload }, &wanted)?;
+        self.addresses.add(workload, addresses);
         let pod = self.pods.iter().find(|(_, id)| **id == workload).map(|(pod, _)| pod.clone());
         let pod = pod.ok_or(Error::UnknownWorkload { workload })?;
         self.programs.attach_veth(interface, name, &Pinned { pod, workload }, &self.pins)
@@ -170,6 +195,9 @@ impl Kernel {
         };
         self.pins.remove_pod(&Pinned { pod: pod.to_owned(), workload })?;
         self.maps.forget(workload)?;
+        for address in self.addresses.remove(workload) {
+            self.netfilter.forget(address)?;
+        }
         self.pods.remove(pod);
         Ok(())
     }
@@ -180,15 +208,23 @@ impl Kernel {
         for pod in pods {
             self.release(&pod)?;
         }
+        self.netfilter.remove()?;
         self.pins.remove_all()
+    }
+
+    /// Puts the nft rules back where somebody removed or altered them; whether that was needed. Set the control-plane set anew if so.
+    pub fn ensure_netfilter(&self) -> Result<bool, Error> {
+        self.netfilter.ensure()
     }
 
     /// How often each workload was refused, by hook and reason. Exact, whether or not anybody reads the reports.
     pub fn refusals(&self) -> Result<Vec<Refusals>, Error> {
-        counters::read(&self.maps.refusals)
+        let mut refusals = counters::read(&self.maps.refusals)?;
+        refusals.extend(counters::of_netfilter(&self.netfilter.refused()?, &self.addresses));
+        Ok(refusals)
     }
 
-    /// Reports that were lost since the programs were loaded, because nobody took them out of the full ring buffer.
+    /// Reports of the programs that were lost since they were loaded, because nobody took them out of the full ring buffer.
     pub fn lost_reports(&self) -> Result<u64, Error> {
         counters::lost(&self.maps.lost)
     }

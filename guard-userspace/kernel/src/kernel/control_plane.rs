@@ -9,7 +9,10 @@ use aya::maps::{HashMap, MapData};
 use guard_common::{ANY_PROTOCOL, Action, Address, PROTOCOL_TCP, ServiceEntry, ServiceKey};
 
 use super::raw::Raw;
-use crate::Error;
+use crate::{
+    Error,
+    netfilter::{Endpoint, Ports},
+};
 
 /// One entry of the set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +61,19 @@ impl ControlPlaneSet {
         }
     }
 
+    /// The set as netfilter knows it: behind the veth there is no redirect, what gets there is refused.
+    pub(super) fn endpoints(&self) -> Vec<Endpoint> {
+        let endpoint = |entry: &Entry| Endpoint {
+            address: entry.address,
+            ports: match entry.service {
+                Service::All => Ports::All,
+                Service::Refused { protocol, port } => Ports::One { protocol, port },
+                Service::ApiServer { port } => Ports::One { protocol: None, port },
+            },
+        };
+        self.entries.iter().map(endpoint).collect()
+    }
+
     fn keys(&self) -> BTreeMap<[u8; 19], (ServiceKey, Action)> {
         let mut keys = BTreeMap::new();
         let mut put = |key: ServiceKey, action| keys.insert(sort_key(&key), (key, action));
@@ -94,6 +110,10 @@ pub(super) fn to_address(address: IpAddr) -> Address {
         IpAddr::V4(address) => Address::from_ipv4(address.octets()),
         IpAddr::V6(address) => Address(address.octets()),
     }
+}
+
+pub(super) fn from_address(address: Address) -> IpAddr {
+    IpAddr::from(address.0).to_canonical()
 }
 
 fn sort_key(key: &ServiceKey) -> [u8; 19] {

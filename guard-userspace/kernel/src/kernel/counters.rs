@@ -1,9 +1,11 @@
 //! The counts of refusals.
 
-use aya::maps::{MapData, PerCpuArray, PerCpuHashMap};
-use guard_common::{CounterKey, Hook, Reason};
+use std::{collections::HashMap, net::IpAddr};
 
-use super::{WorkloadId, raw::Raw};
+use aya::maps::{MapData, PerCpuArray, PerCpuHashMap};
+use guard_common::{CounterKey, Hook, Reason, UNKNOWN_WORKLOAD};
+
+use super::{WorkloadId, address_book::AddressBook, raw::Raw};
 use crate::Error;
 
 /// How often one workload was refused by one hook for one reason.
@@ -24,7 +26,7 @@ pub(super) type RefusalsMap = PerCpuHashMap<MapData, Raw<CounterKey>, u64>;
 pub(super) fn read(map: &RefusalsMap) -> Result<Vec<Refusals>, Error> {
     let failed = |error| Error::map("REFUSALS", "reading it", error);
     let mut refusals = Vec::new();
-    for item in map.iter() {
+    for item in map {
         let (Raw(key), per_cpu) = item.map_err(failed)?;
         let (Some(hook), Some(reason)) = (Hook::from_number(key.hook), Reason::from_number(key.reason)) else {
             continue;
@@ -32,6 +34,17 @@ pub(super) fn read(map: &RefusalsMap) -> Result<Vec<Refusals>, Error> {
         refusals.push(Refusals { workload: key.workload, hook, reason, count: per_cpu.iter().sum() });
     }
     Ok(refusals)
+}
+
+/// What netfilter counted by source address. An address of no workload is one that was released meanwhile.
+pub(super) fn of_netfilter(counts: &HashMap<IpAddr, u64>, addresses: &AddressBook) -> Vec<Refusals> {
+    let mut by_workload: HashMap<WorkloadId, u64> = HashMap::new();
+    for (address, count) in counts {
+        *by_workload.entry(addresses.workload(*address).unwrap_or(UNKNOWN_WORKLOAD)).or_default() += count;
+    }
+    let refusals =
+        |(workload, count)| Refusals { workload, hook: Hook::Netfilter, reason: Reason::ControlPlane, count };
+    by_workload.into_iter().map(refusals).collect()
 }
 
 pub(super) fn lost(map: &PerCpuArray<MapData, u64>) -> Result<u64, Error> {

@@ -1,12 +1,14 @@
 //! The maps, each in the type that its keys and values have.
 
+use std::net::IpAddr;
+
 use aya::{
     Ebpf,
     maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
 };
 use guard_common::{CounterKey, NetnsEntry, ServiceEntry, ServiceKey, VethAddressKey, VethEntry};
 
-use super::{WorkloadId, counters::RefusalsMap, raw::Raw};
+use super::{WorkloadId, control_plane::from_address, counters::RefusalsMap, raw::Raw};
 use crate::Error;
 
 /// The maps that outlive the process. The ring buffers don't: two processes must never read the same one.
@@ -96,6 +98,18 @@ impl Maps {
         Ok(())
     }
 
+    /// Every pod's addresses, with its workload.
+    pub(super) fn addresses(&self) -> Result<Vec<(WorkloadId, IpAddr)>, Error> {
+        let mut addresses = Vec::new();
+        for item in &self.veths {
+            let (interface, Raw(entry)) = item.map_err(|error| Error::map("VETHS", "reading it", error))?;
+            for key in self.addresses_of(&[interface])? {
+                addresses.push((entry.workload, from_address(key.address)));
+            }
+        }
+        Ok(addresses)
+    }
+
     fn addresses_of(&self, interfaces: &[u32]) -> Result<Vec<VethAddressKey>, Error> {
         let mut addresses = Vec::new();
         for key in self.veth_addresses.keys() {
@@ -114,7 +128,7 @@ fn keys_where<K: aya::Pod, V: aya::Pod>(
     wanted: impl Fn(&V) -> bool,
 ) -> Result<Vec<K>, Error> {
     let mut keys = Vec::new();
-    for item in map.iter() {
+    for item in map {
         let (key, value) = item.map_err(|error| Error::map(name, "reading it", error))?;
         if wanted(&value) {
             keys.push(key);

@@ -4,6 +4,7 @@ use std::{fs::File, os::fd::AsFd as _, path::Path};
 
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
+    maps::{MapData, RingBuf},
     programs::{
         CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, LinkOrder, Program, ProgramError,
         SchedClassifier, TcAttachType,
@@ -14,7 +15,7 @@ use aya::{
 };
 
 use super::{
-    Options, Pinned, Reports, link, log,
+    Options, Pinned, link, log,
     maps::{Maps, PINNED},
     pins::Pins,
     requirements::has_tcx,
@@ -69,7 +70,7 @@ pub fn program_runs() -> Result<Vec<ProgramRuns>, Error> {
     Ok(runs)
 }
 
-pub(super) fn load(options: &Options, pins: &Pins) -> Result<(Programs, Maps, Reports), Error> {
+pub(super) fn load(options: &Options, pins: &Pins) -> Result<(Programs, Maps, RingBuf<MapData>), Error> {
     let mut loader = EbpfLoader::new();
     let directory = pins.maps();
     for name in PINNED {
@@ -96,7 +97,7 @@ pub(super) fn load(options: &Options, pins: &Pins) -> Result<(Programs, Maps, Re
         log::forward(&mut ebpf)?;
     }
     let (maps, ring) = Maps::take(&mut ebpf)?;
-    Ok((Programs { ebpf }, maps, Reports::new(ring)))
+    Ok((Programs { ebpf }, maps, ring))
 }
 
 impl Programs {

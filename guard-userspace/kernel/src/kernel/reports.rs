@@ -1,47 +1,151 @@
-//! Refusals, one by one, as the kernel reports them.
+//! Refusals, one by one, as the kernel reports them: the programs through their ring buffer, netfilter through NFLOG.
 
-use std::io;
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use aya::maps::{MapData, RingBuf};
-use guard_common::{Hook, Reason, Report};
+use guard_common::{Hook, Reason, Report, UNKNOWN_WORKLOAD};
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// A reader of the ring buffer.
-pub struct Reports(RingBuf<MapData>);
+use super::{address_book::AddressBook, control_plane::to_address};
+use crate::{
+    netfilter::{self, Netfilter, Refused},
+    netns::Netns,
+};
+
+/// How long until NFLOG is tried again where another process still reads its group: the one that this one replaces.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// A reader of the reports.
+pub struct Reports {
+    ring: RingBuf<MapData>,
+    netfilter: Arc<Netfilter>,
+    host: Netns,
+    addresses: AddressBook,
+}
 
 /// The same, on a tokio runtime.
-pub struct AsyncReports(AsyncFd<RingBuf<MapData>>);
+pub struct AsyncReports {
+    ring: AsyncFd<RingBuf<MapData>>,
+    log: Option<AsyncFd<netfilter::Reports>>,
+    netfilter: Arc<Netfilter>,
+    host: Netns,
+    addresses: AddressBook,
+    waiting: VecDeque<Report>,
+    lost: Arc<AtomicU64>,
+}
 
 impl Reports {
-    pub(super) fn new(ring: RingBuf<MapData>) -> Self {
-        Self(ring)
+    pub(super) fn new(ring: RingBuf<MapData>, netfilter: Arc<Netfilter>, host: Netns, addresses: AddressBook) -> Self {
+        Self { ring, netfilter, host, addresses }
     }
 
-    /// The next report that is there; `None`: none for now.
+    /// The programs' next report that is there; `None`: none for now.
     pub fn next_ready(&mut self) -> Option<Report> {
-        next(&mut self.0)
+        next(&mut self.ring)
     }
 
-    /// To wait for reports on the runtime that this is called on.
+    /// To wait for reports, netfilter's included, on the runtime that this is called on.
     pub fn into_async(self) -> io::Result<AsyncReports> {
         // SAFETY: the ring buffer owns its descriptor for as long as it lives, and gives out the same one each time.
         #[allow(unsafe_code)]
-        let registered = unsafe { AsyncFd::register_with_interest(self.0, Interest::READABLE) };
-        Ok(AsyncReports(registered?))
+        let ring = unsafe { AsyncFd::register_with_interest(self.ring, Interest::READABLE) };
+        let Self { netfilter, host, addresses, .. } = self;
+        let (waiting, lost) = (VecDeque::new(), Arc::default());
+        Ok(AsyncReports { ring: ring?, log: None, netfilter, host, addresses, waiting, lost })
     }
 }
 
 impl AsyncReports {
+    /// Reports of netfilter that are known to be lost. Those of the programs are in [`super::Kernel::lost_reports`].
+    pub fn lost(&self) -> Arc<AtomicU64> {
+        self.lost.clone()
+    }
+
     /// The next report.
     pub async fn next(&mut self) -> io::Result<Report> {
         loop {
-            let mut ready = self.0.readable_mut().await?;
-            if let Some(report) = next(ready.get_inner_mut()) {
+            if let Some(report) = self.waiting.pop_front() {
                 return Ok(report);
             }
-            ready.clear_ready();
+            if self.log.is_none() {
+                self.log = open_log(&self.netfilter, &self.host);
+            }
+            tokio::select! {
+                ready = self.ring.readable_mut() => {
+                    let mut ready = ready?;
+                    match next(ready.get_inner_mut()) {
+                        Some(report) => return Ok(report),
+                        None => ready.clear_ready(),
+                    }
+                }
+                refused = read_log(&mut self.log, &self.lost) => {
+                    let addresses = &self.addresses;
+                    self.waiting.extend(refused?.iter().map(|refused| report(refused, addresses)));
+                }
+                () = tokio::time::sleep(RETRY), if self.log.is_none() => {}
+            }
         }
     }
+}
+
+fn open_log(netfilter: &Netfilter, host: &Netns) -> Option<AsyncFd<netfilter::Reports>> {
+    let reports = match netfilter.reports(host) {
+        Ok(reports) => reports,
+        Err(error) => {
+            tracing::debug!(%error, "netfilter's reports can't be read yet; refusals are counted meanwhile");
+            return None;
+        }
+    };
+    // SAFETY: the socket owns its descriptor for as long as it lives, and gives out the same one each time.
+    #[allow(unsafe_code)]
+    let registered = unsafe { AsyncFd::register_with_interest(reports, Interest::READABLE) };
+    registered.ok()
+}
+
+/// Never ends while there is no log.
+async fn read_log(log: &mut Option<AsyncFd<netfilter::Reports>>, lost: &AtomicU64) -> io::Result<Vec<Refused>> {
+    let Some(log) = log else {
+        return std::future::pending().await;
+    };
+    loop {
+        let mut ready = log.readable_mut().await?;
+        match ready.get_inner_mut().read() {
+            Ok(refused) => {
+                lost.store(ready.get_inner().lost(), Ordering::Relaxed);
+                return Ok(refused);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn report(refused: &Refused, addresses: &AddressBook) -> Report {
+    Report {
+        boot_time_nanoseconds: boot_time(),
+        workload: addresses.workload(refused.source).unwrap_or(UNKNOWN_WORKLOAD),
+        destination: to_address(refused.destination),
+        port: refused.port.unwrap_or(0),
+        protocol: refused.protocol,
+        hook: Hook::Netfilter as u8,
+        reason: Reason::ControlPlane as u8,
+        reserved: [0; 3],
+    }
+}
+
+/// NFLOG has no boot time in its reports: that of reading.
+fn boot_time() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
 /// Skips what is not a report: another version of the programs may still write.
