@@ -120,7 +120,7 @@ impl Lab {
             "table inet lab {{
                 chain set_mark {{
                     type filter hook prerouting priority raw;
-                    iifname to_pod meta mark set {POD_MARK}
+                    iifname to_pod meta mark set meta mark or {POD_MARK}
                 }}
                 chain rewrite {{
                     type nat hook prerouting priority dstnat;
