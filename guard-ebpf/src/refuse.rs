@@ -2,11 +2,7 @@
 
 use core::arch::asm;
 
-use aya_ebpf::{
-    EbpfContext,
-    bindings::BPF_NOEXIST,
-    helpers::bpf_ktime_get_boot_ns,
-};
+use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, helpers::bpf_ktime_get_boot_ns};
 use aya_log_ebpf::debug;
 use guard_common::{Address, CounterKey, Hook, Reason, Report};
 

@@ -6,9 +6,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_netns_cookie},
     programs::SockAddrContext,
 };
-use guard_common::{
-    Action, Address, Hook, NetnsEntry, PROTOCOL_MPTCP, PROTOCOL_TCP, Reason, UNKNOWN_WORKLOAD,
-};
+use guard_common::{Action, Address, Hook, NetnsEntry, PROTOCOL_MPTCP, PROTOCOL_TCP, Reason, UNKNOWN_WORKLOAD};
 
 use crate::{
     control_plane::listed,
