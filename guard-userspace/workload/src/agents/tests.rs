@@ -1,0 +1,186 @@
+use std::io;
+use std::path::Path;
+use std::sync::Mutex;
+
+use guard_identity::{PodIdentity, Workload, WorkloadId};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::lifecycle::Notice;
+use crate::network::Network;
+use crate::pod_cgroup::PodCgroup;
+
+const WAIT: Duration = Duration::from_secs(20);
+
+/// Writes down which pods were attached and released.
+#[derive(Default)]
+struct Fake(Mutex<Vec<String>>);
+
+impl Enforcement for Fake {
+    type Door = ();
+    type Error = io::Error;
+
+    fn attach_cgroup(&self, pod: &PodUid, cgroup: &PodCgroup) -> io::Result<WorkloadId> {
+        self.0.lock().unwrap().push(format!("attach {pod}"));
+        Ok(WorkloadId(cgroup.id))
+    }
+
+    fn attach_network(&self, _: WorkloadId, _: &Network) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn open_door(&self, _: Arc<Workload>, _: &PodCgroup, _: &Network) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn release(&self, pod: &PodUid) -> io::Result<()> {
+        self.0.lock().unwrap().push(format!("release {pod}"));
+        Ok(())
+    }
+}
+
+impl Announce for Fake {
+    fn announce(&self, _: &PodIdentity, _: &Notice) {}
+}
+
+/// Agents of a node whose cgroups are directories in a temporary one.
+struct Node {
+    root: tempfile::TempDir,
+    fake: Arc<Fake>,
+    events: mpsc::UnboundedSender<watcher::Event<Pod>>,
+}
+
+impl Node {
+    fn start(enrolled: &[&str]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("kubepods")).unwrap();
+        let fake = Arc::new(Fake::default());
+        let agents = Agents::new(
+            CgroupTree::new(root.path().to_owned()),
+            Arc::new(Netns::current().unwrap()),
+            Arc::clone(&fake),
+            Arc::clone(&fake) as Arc<dyn Announce>,
+            enrolled.iter().map(|uid| uid.parse().unwrap()),
+        )
+        .unwrap();
+        let (events, mut receiver) = mpsc::unbounded_channel();
+        let stream = futures::stream::poll_fn(move |context| receiver.poll_recv(context).map(|event| event.map(Ok)));
+        tokio::spawn(agents.follow(stream, || {}));
+        Self { root, fake, events }
+    }
+
+    fn send(&self, event: watcher::Event<Pod>) {
+        self.events.send(event).unwrap();
+    }
+
+    fn make_cgroup(&self, uid: &str, populated: bool) {
+        let path = self.cgroup(uid);
+        std::fs::create_dir_all(&path).unwrap();
+        populate(&path, populated);
+    }
+
+    fn cgroup(&self, uid: &str) -> std::path::PathBuf {
+        self.root.path().join(format!("kubepods/pod{uid}"))
+    }
+
+    fn steps(&self) -> Vec<String> {
+        self.fake.0.lock().unwrap().clone()
+    }
+
+    async fn wait_for(&self, steps: &[&str]) {
+        let reached = tokio::time::timeout(WAIT, async {
+            while self.steps() != steps {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        assert!(reached.await.is_ok(), "expected {steps:?}, saw {:?}", self.steps());
+    }
+}
+
+fn populate(cgroup: &Path, populated: bool) {
+    std::fs::write(cgroup.join("cgroup.events"), format!("populated {}\n", u8::from(populated))).unwrap();
+}
+
+fn pod(uid: &str, label: bool) -> Pod {
+    let labels = if label { json!({"egressguard.io/agent": "ci"}) } else { json!({}) };
+    serde_json::from_value(json!({
+        "metadata": {"namespace": "a", "name": uid, "uid": uid, "labels": labels},
+        "spec": {"nodeName": "n1", "containers": []},
+    }))
+    .unwrap()
+}
+
+#[tokio::test]
+async fn an_agent_is_attached_when_its_cgroup_appears_and_an_ordinary_pod_never() {
+    let node = Node::start(&[]);
+    node.send(watcher::Event::Apply(pod("agent", true)));
+    node.send(watcher::Event::Apply(pod("web", false)));
+    node.make_cgroup("web", true);
+    node.make_cgroup("agent", false);
+    node.wait_for(&["attach agent"]).await;
+}
+
+#[tokio::test]
+async fn a_deleted_pod_is_released_only_after_its_last_process() {
+    let node = Node::start(&[]);
+    node.make_cgroup("agent", true);
+    node.send(watcher::Event::Apply(pod("agent", true)));
+    node.wait_for(&["attach agent"]).await;
+    node.send(watcher::Event::Delete(pod("agent", true)));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(node.steps(), ["attach agent"]);
+    populate(&node.cgroup("agent"), false);
+    node.wait_for(&["attach agent", "release agent"]).await;
+}
+
+#[tokio::test]
+async fn a_pod_said_to_have_ended_stays_closed_while_its_processes_run() {
+    let node = Node::start(&[]);
+    node.make_cgroup("agent", true);
+    node.send(watcher::Event::Apply(pod("agent", true)));
+    node.wait_for(&["attach agent"]).await;
+    let mut ended = pod("agent", true);
+    ended.status = serde_json::from_value(json!({"phase": "Succeeded"})).unwrap();
+    node.send(watcher::Event::Apply(ended));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(node.steps(), ["attach agent"]);
+}
+
+#[tokio::test]
+async fn what_an_earlier_run_left_is_adopted_or_released() {
+    let node = Node::start(&["living", "gone", "dying"]);
+    node.make_cgroup("living", true);
+    node.make_cgroup("dying", true);
+    node.send(watcher::Event::Init);
+    node.send(watcher::Event::InitApply(pod("living", false)));
+    node.wait_for(&["attach living"]).await;
+    node.send(watcher::Event::InitDone);
+    node.wait_for(&["attach living", "release gone"]).await;
+    std::fs::remove_dir_all(node.cgroup("dying")).unwrap();
+    node.wait_for(&["attach living", "release gone", "release dying"]).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_vanished_while_the_watch_was_broken_is_released() {
+    let node = Node::start(&[]);
+    node.make_cgroup("agent", false);
+    node.send(watcher::Event::Apply(pod("agent", true)));
+    node.wait_for(&["attach agent"]).await;
+    node.send(watcher::Event::Init);
+    node.send(watcher::Event::InitDone);
+    node.wait_for(&["attach agent", "release agent"]).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_claims_the_place_of_another_is_ignored() {
+    let node = Node::start(&[]);
+    node.make_cgroup("web", true);
+    node.send(watcher::Event::Apply(pod("web", false)));
+    let mut thief = pod("thief", true);
+    thief.metadata.annotations = Some([("kubernetes.io/config.mirror".to_owned(), "web".to_owned())].into());
+    node.send(watcher::Event::Apply(thief));
+    node.make_cgroup("agent", true);
+    node.send(watcher::Event::Apply(pod("agent", true)));
+    node.wait_for(&["attach agent"]).await;
+}
