@@ -1,1 +1,18 @@
-//! api
+//! The objects of the API group `egressguard.io`, and the names that other parts agree on.
+//!
+//! Types only: what a policy means is decided where it is compiled.
+
+#![forbid(unsafe_code)]
+
+mod guard_policy;
+
+pub use guard_policy::{Action, GuardPolicy, GuardPolicySpec, LabelSelector, Match, Metadata, Mode, Rule, Subject};
+
+/// The API group.
+pub const GROUP: &str = "egressguard.io";
+/// `apiVersion` of everything in the group.
+pub const API_VERSION: &str = "egressguard.io/v1alpha1";
+/// `kind` of a policy.
+pub const GUARD_POLICY_KIND: &str = "GuardPolicy";
+/// Label that makes a pod, or all pods of a namespace, agent pods; its value names the agent class.
+pub const AGENT_LABEL: &str = "egressguard.io/agent";

@@ -1,0 +1,5 @@
+//! The engine, from YAML to decision.
+
+mod common;
+mod decisions;
+mod errors;
