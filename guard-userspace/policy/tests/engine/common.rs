@@ -11,11 +11,11 @@ pub(crate) fn workload() -> Workload {
         pod: PodIdentity {
             namespace: "agents".to_owned(),
             name: "agent-0".to_owned(),
-            uid: "4c0f5a0e-6f0b-4f1c-9d0a-0d9b7a3f9f11".parse().unwrap(),
+            uid: "4c0f5a0e-6f0b-4f1c-9d0a-0d9b7a3f9f11".parse().expect("a uid"),
             service_account: "agent".to_owned(),
             node: "node-1".to_owned(),
         },
-        class: "chatgpt".parse().unwrap(),
+        class: "chatgpt".parse().expect("a class"),
         labels: BTreeMap::from([("team".to_owned(), "blue".to_owned())]),
     }
 }
@@ -32,11 +32,11 @@ pub(crate) fn policy(spec: &str) -> String {
 /// The engine of a policy with one denying rule `r`.
 pub(crate) fn denying(matches: &str) -> Engine {
     Engine::from_yaml(&policy(&format!("rules: [{{name: r, action: Deny, match: {{{matches}}}}}]")), "test.yaml")
-        .unwrap()
+        .expect("a policy")
 }
 
 pub(crate) fn decide(engine: &Engine, method: &str, target: &str) -> Decision {
-    let request = guard_kube_request::describe(method, target).unwrap();
+    let request = guard_kube_request::describe(method, target).expect("a request");
     engine.decide(&workload(), &caller(), &request)
 }
 
