@@ -40,7 +40,8 @@ impl Hierarchies {
         if !folder.exists() {
             return Ok(());
         }
-        fs::write(folder.join("cgroup.kill"), "1").with_context(|| format!("killing the cgroup {}", folder.display()))?;
+        fs::write(folder.join("cgroup.kill"), "1")
+            .with_context(|| format!("killing the cgroup {}", folder.display()))?;
         let events = folder.join("cgroup.events");
         let wait = Wait { part: "the end of the cluster's processes", log: &events, limit: Duration::from_secs(20) };
         wait.until(|| {
@@ -76,9 +77,8 @@ fn remove_tree(folder: &Path) -> Result<()> {
         }
     }
     match fs::remove_dir(folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing the cgroup {}: does a process still run in it?", folder.display()))
-        }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error)
+            .with_context(|| format!("removing the cgroup {}: does a process still run in it?", folder.display())),
         _ => Ok(()),
     }
 }

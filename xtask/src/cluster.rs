@@ -211,7 +211,12 @@ impl Cluster {
     /// A node by its position, from 0.
     pub fn node(&self, index: usize) -> Result<&Node> {
         self.nodes.get(index).with_context(|| {
-            format!("cluster {} has {} nodes: `cluster up --nodes {}` makes more", self.name, self.nodes.len(), index + 1)
+            format!(
+                "cluster {} has {} nodes: `cluster up --nodes {}` makes more",
+                self.name,
+                self.nodes.len(),
+                index + 1
+            )
         })
     }
 }
@@ -221,7 +226,11 @@ impl Node {
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("sh");
         command
-            .args(["-c", r#"echo $$ > "$1/cgroup.procs" && netns=$2 && shift 2 && exec nsenter --net="$netns" -- "$@""#, "sh"])
+            .args([
+                "-c",
+                r#"echo $$ > "$1/cgroup.procs" && netns=$2 && shift 2 && exec nsenter --net="$netns" -- "$@""#,
+                "sh",
+            ])
             .arg(&self.daemons_cgroup)
             .arg(&self.netns)
             .arg(program);

@@ -1,6 +1,6 @@
 //! The cluster's programs, built from the two Go modules in `tests/go` and kept in the cache under the hash of their sources.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,12 +9,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::hash::Sha256;
+use crate::lock;
 use crate::paths::Paths;
 use crate::progress::Progress;
 use crate::run::run;
+use crate::tools;
 
 /// What the one Kubernetes binary is called by.
-const SERVERS: [&str; 6] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"];
+const SERVERS: [&str; 6] =
+    ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"];
 /// Without what needs C libraries that no test uses.
 const NODE_TAGS: &str = "no_btrfs no_devmapper no_zfs netgo";
 /// The tools that are pure Go, and the pause program.
@@ -38,17 +41,23 @@ pub fn ensure(paths: &Paths, progress: &Progress) -> Result<PathBuf> {
     if done.exists() {
         return Ok(done);
     }
-    fs::create_dir_all(&parent).with_context(|| format!("making {}", parent.display()))?;
-    let lock = File::create(parent.join("lock")).with_context(|| format!("making a lock in {}", parent.display()))?;
-    lock.lock().context("waiting for another build of the cluster's programs")?;
+    let _lock = lock::hold(&parent.join("lock"), "building the cluster's programs")?;
     if done.exists() {
         return Ok(done);
     }
     let building = parent.join(format!("{key}.building"));
     fs::create_dir_all(&building).with_context(|| format!("making {}", building.display()))?;
-    let version = kubernetes_version(&fs::read_to_string(cluster.join("go.mod")).context("reading tests/go/cluster/go.mod")?)?;
-    progress.step("Kubernetes, etcd and kubectl from source", Duration::from_secs(400), || build_kubernetes(&cluster, &building, &version))?;
-    progress.step("containerd, runc and CNI plugins from source", Duration::from_secs(130), || build_node_parts(&node, &building))?;
+    let program = tools::go(paths)
+        .with_context(|| format!("Go {} or newer is needed: `cargo xtask setup` fetches it", tools::GO_AT_LEAST))?;
+    let go = Go { program: &program };
+    let version =
+        kubernetes_version(&fs::read_to_string(cluster.join("go.mod")).context("reading tests/go/cluster/go.mod")?)?;
+    progress.step("Kubernetes, etcd and kubectl from source", Duration::from_secs(400), || {
+        build_kubernetes(&go, &cluster, &building, &version)
+    })?;
+    progress.step("containerd, runc and CNI plugins from source", Duration::from_secs(130), || {
+        build_node_parts(&go, &node, &building)
+    })?;
     for name in SERVERS {
         // A build that was broken off may have left some.
         let _ = fs::remove_file(building.join(name));
@@ -58,26 +67,39 @@ pub fn ensure(paths: &Paths, progress: &Progress) -> Result<PathBuf> {
     Ok(done)
 }
 
-fn build_kubernetes(module: &Path, out: &Path, version: &str) -> Result<()> {
+fn build_kubernetes(go: &Go<'_>, module: &Path, out: &Path, version: &str) -> Result<()> {
     let numbers: Vec<&str> = version.trim_start_matches('v').split('.').collect();
-    let [major, minor, ..] = numbers.as_slice() else { bail!("Kubernetes version {version:?} in go.mod is not vX.Y.Z") };
+    let [major, minor, ..] = numbers.as_slice() else {
+        bail!("Kubernetes version {version:?} in go.mod is not vX.Y.Z")
+    };
     let package = "k8s.io/component-base/version";
     let flags =
         format!("-s -w -X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}");
-    run(go(module, out, "0").args(["-ldflags", &flags, "./kube", "./kubectl"]))
+    run(go.build(module, out, "0").args(["-ldflags", &flags, "./kube", "./kubectl"]))
 }
 
-fn build_node_parts(module: &Path, out: &Path) -> Result<()> {
-    run(go(module, out, "0").args(["-ldflags", "-s -w", "-tags", NODE_TAGS]).args(NODE_PARTS))?;
+fn build_node_parts(go: &Go<'_>, module: &Path, out: &Path) -> Result<()> {
+    run(go.build(module, out, "0").args(["-ldflags", "-s -w", "-tags", NODE_TAGS]).args(NODE_PARTS))?;
     // runc needs C for entering namespaces, and libseccomp for the profiles that Kubernetes asks for.
-    run(go(module, out, "1").args(["-ldflags", "-s -w", "-tags", "seccomp", "github.com/opencontainers/runc"]))
+    run(go.build(module, out, "1").args(["-ldflags", "-s -w", "-tags", "seccomp", "github.com/opencontainers/runc"]))
 }
 
-fn go(module: &Path, out: &Path, cgo: &str) -> Command {
-    let mut command = Command::new("go");
-    command.current_dir(module).env("CGO_ENABLED", cgo).env("GOFLAGS", "-mod=readonly").args(["build", "-trimpath", "-o"]);
-    command.arg(format!("{}/", out.display()));
-    command
+/// The Go to build with.
+struct Go<'a> {
+    program: &'a Path,
+}
+
+impl Go<'_> {
+    fn build(&self, module: &Path, out: &Path, cgo: &str) -> Command {
+        let mut command = Command::new(self.program);
+        command.current_dir(module).env("CGO_ENABLED", cgo).env("GOFLAGS", "-mod=readonly").args([
+            "build",
+            "-trimpath",
+            "-o",
+        ]);
+        command.arg(format!("{}/", out.display()));
+        command
+    }
 }
 
 /// A hash of everything that the programs are made of, and of how.
@@ -111,7 +133,10 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 
 /// The version that `go.mod` requires of `k8s.io/kubernetes`: it becomes what the servers and kubectl say of themselves.
 fn kubernetes_version(go_mod: &str) -> Result<String> {
-    let line = go_mod.lines().map(str::trim).find_map(|line| line.trim_start_matches("require ").strip_prefix("k8s.io/kubernetes "));
+    let line = go_mod
+        .lines()
+        .map(str::trim)
+        .find_map(|line| line.trim_start_matches("require ").strip_prefix("k8s.io/kubernetes "));
     Ok(line.context("go.mod does not require k8s.io/kubernetes")?.trim().to_owned())
 }
 

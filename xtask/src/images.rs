@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 pub use archive::Archive;
 
 use crate::cluster::{Cluster, Node};
+use crate::lock;
 use crate::paths::Paths;
 use crate::progress::Progress;
 use crate::run;
@@ -30,6 +31,7 @@ pub const GATE: &str = "egressguard.io/test/gate:1";
 
 /// Makes the images whose content is new. The guard and the probe are taken from the target folder, if they are built.
 pub fn ensure(paths: &Paths, binaries: &Path, progress: &Progress) -> Result<Vec<Archive>> {
+    let _lock = lock::hold(&paths.images().join("lock"), "making images")?;
     recipes::all(paths, binaries, progress)
 }
 

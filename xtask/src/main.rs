@@ -1,27 +1,60 @@
 //! `cargo xtask <verb>`: the one door to everything a person does with this repository.
 #![forbid(unsafe_code)]
 
+mod verbs;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use verbs::{bench, cluster, codegen, demo, e2e, fuzz, image, test};
+use xtask::build::{self, Profile};
 use xtask::paths::Paths;
 use xtask::progress::Progress;
-
-mod verbs;
+use xtask::setup;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Everything a developer runs in this repository", arg_required_else_help = true)]
+#[command(
+    name = "cargo xtask",
+    about = "Everything a developer runs in this repository",
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
 struct Arguments {
+    /// Tell less
+    #[arg(long, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     verb: Verb,
 }
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Install what is missing and build what the clusters are made of
+    Setup,
+    /// Build the kernel programs and the guard
+    Build {
+        /// Optimised, as it is shipped and measured
+        #[arg(long)]
+        release: bool,
+    },
     /// A real Kubernetes cluster on this machine: up, down, status, shell, kubectl
-    Cluster(verbs::cluster::Arguments),
+    Cluster(cluster::Arguments),
+    /// See an agent pod go through the guard, step by step
+    Demo(demo::Arguments),
+    /// All that must hold: format, clippy, unit, property and end-to-end tests
+    Test(test::Arguments),
+    /// One area of end-to-end tests; without a name, the areas
+    E2e(e2e::Arguments),
+    /// One benchmark; without a name, the benchmarks
+    Bench(bench::Arguments),
+    /// The fuzz targets
+    Fuzz(fuzz::Arguments),
+    /// Write the files that come from code
+    Codegen,
+    /// Make the container images
+    Image,
 }
 
 fn main() -> ExitCode {
@@ -36,8 +69,22 @@ fn main() -> ExitCode {
 
 fn work(arguments: Arguments) -> Result<ExitCode> {
     let paths = Paths::find()?;
-    let progress = Progress::new(true);
+    let progress = Progress::new(!arguments.quiet);
     match arguments.verb {
-        Verb::Cluster(arguments) => verbs::cluster::run(&paths, &progress, arguments),
+        Verb::Setup => setup::setup(&paths, &progress).map(|()| ExitCode::SUCCESS),
+        Verb::Build { release } => {
+            let profile = if release { Profile::Release } else { Profile::Dev };
+            let folder = build::build(&paths, profile, &progress)?;
+            println!("{}", folder.join("guard").display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Cluster(arguments) => cluster::run(&paths, &progress, arguments),
+        Verb::Demo(arguments) => demo::run(&paths, &progress, &arguments),
+        Verb::Test(arguments) => test::run(&paths, &progress, &arguments),
+        Verb::E2e(arguments) => e2e::run(&paths, &progress, &arguments),
+        Verb::Bench(arguments) => bench::run(&paths, &progress, &arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&paths, &arguments),
+        Verb::Codegen => Ok(codegen::run()),
+        Verb::Image => image::run(&paths, &progress),
     }
 }

@@ -12,18 +12,19 @@ use anyhow::{Context, Result, anyhow};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
-const FOLDER: &str = "/run/netns";
+use crate::mounts;
 
 /// Where the namespace of this name is kept.
 pub fn path(name: &str) -> PathBuf {
-    Path::new(FOLDER).join(name)
+    Path::new(mounts::NETNS).join(name)
 }
 
 /// Makes a namespace and keeps it under its name.
 pub fn create(name: &str) -> Result<PathBuf> {
     let path = path(name);
-    fs::create_dir_all(FOLDER).with_context(|| format!("making {FOLDER}"))?;
-    File::create_new(&path).with_context(|| format!("making {}: is a namespace of this name still there?", path.display()))?;
+    mounts::ensure_netns_folder()?;
+    File::create_new(&path)
+        .with_context(|| format!("making {}: is a namespace of this name still there?", path.display()))?;
     let target = path.clone();
     // unshare changes the calling thread alone, so the thread ends with the namespace that it made and kept.
     on_a_thread(move || {

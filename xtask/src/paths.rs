@@ -24,14 +24,17 @@ impl Paths {
             .to_path_buf();
         let cache = cache_from(|name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
             .context("neither EGRESS_GUARD_CACHE, XDG_CACHE_HOME nor HOME is set: set one, the cache needs a place")?;
-        fs::create_dir_all(&cache)
-            .with_context(|| format!("making the cache {} (is it writable? EGRESS_GUARD_CACHE moves it)", cache.display()))?;
+        fs::create_dir_all(&cache).with_context(|| {
+            format!("making the cache {} (is it writable? EGRESS_GUARD_CACHE moves it)", cache.display())
+        })?;
         Ok(Self { root, cache })
     }
 
     /// What cargo builds into: `$CARGO_TARGET_DIR`, or `target` in the cache.
     pub fn target(&self) -> PathBuf {
-        env::var_os("CARGO_TARGET_DIR").filter(|dir| !dir.is_empty()).map_or_else(|| self.cache.join("target"), PathBuf::from)
+        env::var_os("CARGO_TARGET_DIR")
+            .filter(|dir| !dir.is_empty())
+            .map_or_else(|| self.cache.join("target"), PathBuf::from)
     }
 
     /// The kernel programs' own target folder: another toolchain, another target.

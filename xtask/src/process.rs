@@ -50,13 +50,24 @@ pub struct Place<'a> {
 
 impl Place<'_> {
     /// Starts the program in the background: it joins the cgroup first, then the namespace, then becomes what it is.
-    pub fn start(&self, name: &str, program: &Path, arguments: &[String], environment: &[(&str, String)]) -> Result<Recorded> {
+    pub fn start(
+        &self,
+        name: &str,
+        program: &Path,
+        arguments: &[String],
+        environment: &[(&str, String)],
+    ) -> Result<Recorded> {
         let short = name.rsplit('/').next().unwrap_or(name);
         let log = self.logs.join(format!("{short}.log"));
         let file = File::create(&log).with_context(|| format!("making the log {}", log.display()))?;
         let mut command = Command::new("setsid");
         command
-            .args(["sh", "-c", r#"echo $$ > "$1/cgroup.procs" && netns=$2 && shift 2 && exec nsenter --net="$netns" -- "$@""#, "sh"])
+            .args([
+                "sh",
+                "-c",
+                r#"echo $$ > "$1/cgroup.procs" && netns=$2 && shift 2 && exec nsenter --net="$netns" -- "$@""#,
+                "sh",
+            ])
             .args([self.cgroup, self.netns, program])
             .args(arguments)
             .envs(environment.iter().map(|(key, value)| (*key, value.as_str())))

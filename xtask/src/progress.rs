@@ -7,7 +7,7 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Tells a person what is done. Everything goes to standard error, so that a verb's own output can be piped.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Progress {
     terminal: bool,
     detailed: bool,
@@ -63,7 +63,11 @@ fn bar(what: &str, estimate: Duration) -> ProgressBar {
             let elapsed = ticking.elapsed();
             ticking.set_position(u64::try_from(elapsed.as_millis()).unwrap_or(millis).min(millis * 99 / 100));
             let left = estimate.saturating_sub(elapsed);
-            ticking.set_prefix(if left.is_zero() { "any moment now".to_owned() } else { format!("about {} left", short(left)) });
+            ticking.set_prefix(if left.is_zero() {
+                "any moment now".to_owned()
+            } else {
+                format!("about {} left", short(left))
+            });
             std::thread::sleep(Duration::from_millis(200));
         }
     });

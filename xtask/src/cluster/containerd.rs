@@ -45,7 +45,7 @@ impl Containerd {
     fn toml(&self, cni: &Path) -> String {
         let text = |path: &Path| json!(path).to_string();
         format!(
-            r#"version = 3
+            r"version = 3
 root = {root}
 state = {state}
 
@@ -80,7 +80,7 @@ state = {state}
       BinaryName = {runc}
       Root = {runc_state}
       SystemdCgroup = false
-"#,
+",
             root = text(&self.root),
             state = text(&self.state),
             socket = text(&self.socket()),

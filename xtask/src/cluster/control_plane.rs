@@ -39,7 +39,13 @@ impl ControlPlane {
         let ca = Authority::new(&pki, "kubernetes")?;
         let front_proxy = Authority::new(&pki, "front-proxy")?;
         let [v4, v6] = network::control_plane_addresses();
-        let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost"];
+        let names = [
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+            "localhost",
+        ];
         let loopback = ["127.0.0.1".parse()?, "::1".parse()?];
         let addresses = [&[v4, v6], CLUSTER_IPS.as_slice(), &loopback].concat();
         let url = format!("https://{v4}:6443");
@@ -51,8 +57,12 @@ impl ControlPlane {
             binaries: binaries.to_owned(),
             dir: dir.to_owned(),
             server: ca.server("apiserver", "kube-apiserver", &names, &addresses)?,
-            kubelet_client: ca.client("apiserver-kubelet", &Subject { user: "kube-apiserver-kubelet-client", group: Some("system:masters") })?,
-            front_proxy_client: front_proxy.client("front-proxy-client", &Subject { user: "front-proxy-client", group: None })?,
+            kubelet_client: ca.client(
+                "apiserver-kubelet",
+                &Subject { user: "kube-apiserver-kubelet-client", group: Some("system:masters") },
+            )?,
+            front_proxy_client: front_proxy
+                .client("front-proxy-client", &Subject { user: "front-proxy-client", group: None })?,
             front_proxy_ca: front_proxy.certificate(),
             service_account_key: service_account_key(&pki)?,
             admin: config("admin", "admin", Some("system:masters"))?,
@@ -146,7 +156,8 @@ impl ControlPlane {
     }
 
     pub(super) fn start_scheduler(&self, place: &Place<'_>) -> Result<Recorded> {
-        let arguments = [flag("kubeconfig", &self.scheduler), "--bind-address=127.0.0.1".into(), "--leader-elect=false".into()];
+        let arguments =
+            [flag("kubeconfig", &self.scheduler), "--bind-address=127.0.0.1".into(), "--leader-elect=false".into()];
         place.start("cp/kube-scheduler", &self.binaries.join("kube-scheduler"), &arguments, &[])
     }
 }

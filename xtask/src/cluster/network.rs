@@ -15,7 +15,7 @@ use crate::run::{capture_with_input, command};
 
 /// The most nodes that the address plan and the names are meant for.
 pub(super) const MOST_NODES: usize = 9;
-/// The ClusterIPs of `kubernetes` and `kubernetes-ipv6`.
+/// The `ClusterIP`s of `kubernetes` and `kubernetes-ipv6`.
 pub(super) const CLUSTER_IPS: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 1))];
 /// Service networks. An IPv6 one has at most 20 bits (the API server's limit).

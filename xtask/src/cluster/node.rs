@@ -23,7 +23,8 @@ pub(super) struct Prepared {
 pub(super) fn prepare(node: &Node, dir: &Path, control_plane: &ControlPlane) -> Result<Prepared> {
     let ca = &control_plane.ca;
     let user = format!("system:node:{}", node.name);
-    let client = ca.client(&format!("kubelet-client-{}", node.name), &Subject { user: &user, group: Some("system:nodes") })?;
+    let client =
+        ca.client(&format!("kubelet-client-{}", node.name), &Subject { user: &user, group: Some("system:nodes") })?;
     kubeconfig::write(dir, "kubelet", &control_plane.url, &ca.certificate(), &client)?;
     let serving = ca.server(&format!("kubelet-{}", node.name), &user, &[&node.name], &node.addresses)?;
     let proxy = ca.client(&format!("kube-proxy-{}", node.name), &Subject { user: "system:kube-proxy", group: None })?;

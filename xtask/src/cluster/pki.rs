@@ -37,7 +37,8 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         let pem = params.self_signed(&key).context("signing the CA's certificate")?.pem();
         write(&folder.join(format!("{name}.crt")), &pem)?;
         write(&folder.join(format!("{name}.key")), &key.serialize_pem())?;
@@ -78,7 +79,8 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().with_context(|| format!("making the key of {file}"))?;
-        let certificate = params.signed_by(&key, &self.issuer).with_context(|| format!("signing the certificate of {file}"))?;
+        let certificate =
+            params.signed_by(&key, &self.issuer).with_context(|| format!("signing the certificate of {file}"))?;
         let files = Files {
             certificate: self.folder.join(format!("{file}.crt")),
             key: self.folder.join(format!("{file}.key")),

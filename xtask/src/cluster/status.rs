@@ -30,7 +30,8 @@ pub fn status(paths: &Paths, name: &Name) -> Vec<Part> {
 /// The names of the clusters that have a state folder.
 pub fn names(paths: &Paths) -> Result<Vec<Name>> {
     let folders = fs::read_dir(paths.clusters()).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir());
-    let mut names: Vec<Name> = folders.filter_map(|entry| Name::new(entry.file_name().into_string().ok()?).ok()).collect();
+    let mut names: Vec<Name> =
+        folders.filter_map(|entry| Name::new(entry.file_name().into_string().ok()?).ok()).collect();
     names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     Ok(names)
 }

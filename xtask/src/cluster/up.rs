@@ -1,6 +1,6 @@
 //! `cluster up`: the order in which the parts start, and what is waited for.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,8 @@ use super::{ApiServer, Cluster, Name, Node, cleanup, objects, status};
 use crate::cgroup::Hierarchies;
 use crate::golang;
 use crate::images::{self, Archive};
+use crate::lock;
+use crate::mounts;
 use crate::netns;
 use crate::paths::Paths;
 use crate::process::{Place, Recorded};
@@ -46,10 +48,7 @@ pub fn up(paths: &Paths, options: &UpOptions, progress: &Progress) -> Result<Clu
     if !(1..=network::MOST_NODES).contains(&options.nodes) {
         bail!("a cluster has 1 to {} nodes, not {}", network::MOST_NODES, options.nodes);
     }
-    fs::create_dir_all(paths.clusters()).with_context(|| format!("making {}", paths.clusters().display()))?;
-    let lock = paths.clusters().join(format!("{}.lock", options.name));
-    let lock = File::create(&lock).with_context(|| format!("making {}", lock.display()))?;
-    lock.lock().context("waiting for another `cluster up` of this name")?;
+    let _lock = lock::hold(&paths.clusters().join(format!("{}.lock", options.name)), "`cluster up` of the same name")?;
     if let Some(cluster) = running(paths, options)? {
         progress.note(&format!("cluster {} is up already", options.name));
         return Ok(cluster);
@@ -78,11 +77,17 @@ fn running(paths: &Paths, options: &UpOptions) -> Result<Option<Cluster>> {
     Ok(Some(cluster))
 }
 
-fn start_all(paths: &Paths, options: &UpOptions, binaries: &Path, archives: &[Archive], progress: &Progress) -> Result<Cluster> {
+fn start_all(
+    paths: &Paths,
+    options: &UpOptions,
+    binaries: &Path,
+    archives: &[Archive],
+    progress: &Progress,
+) -> Result<Cluster> {
     let dir = Cluster::dir_of(paths, &options.name);
     fs::create_dir_all(dir.join("logs")).with_context(|| format!("making {}", dir.display()))?;
     fs::create_dir_all(options.name.run_dir()).context("making the folder for sockets in /run/egress-guard")?;
-    cleanup::ensure_bpffs()?;
+    mounts::ensure_bpffs()?;
     let control_plane = ControlPlane::prepare(&dir, binaries)?;
     let hierarchies = Hierarchies::find()?;
     let namespaces = network::create(&options.name, options.nodes)?;
@@ -98,7 +103,9 @@ fn start_all(paths: &Paths, options: &UpOptions, binaries: &Path, archives: &[Ar
         }
         let imports: Vec<_> = cluster.nodes.iter().map(|node| scope.spawn(|| starter.import(node))).collect();
         starter.ready()?;
-        imports.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("the thread that imports panicked"))?)
+        imports
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| anyhow!("the thread that imports panicked"))?)
     })?;
     cluster.save()?;
     Ok(cluster)
@@ -109,7 +116,8 @@ fn describe(name: &Name, control_plane: &ControlPlane, namespaces: Namespaces, h
     let cgroup2 = hierarchies.v2.join(&cgroup);
     let run = name.run_dir();
     let folders = Folders { dir: &control_plane.dir, run: &run, cgroup: &cgroup, cgroup2: &cgroup2 };
-    let nodes = namespaces.nodes.into_iter().enumerate().map(|(index, path)| node::describe(index, path, &folders)).collect();
+    let nodes =
+        namespaces.nodes.into_iter().enumerate().map(|(index, path)| node::describe(index, path, &folders)).collect();
     let addresses = network::control_plane_addresses();
     Cluster {
         name: name.clone(),
@@ -140,7 +148,8 @@ fn prepare_nodes(cluster: &Cluster, control_plane: &ControlPlane, hierarchies: &
         let dir = cluster.dir.join(&node.name);
         fs::create_dir_all(&node.logs).with_context(|| format!("making {}", node.logs.display()))?;
         hierarchies.create(node.cgroup_root.trim_start_matches('/'))?;
-        fs::create_dir_all(&node.daemons_cgroup).with_context(|| format!("making {}", node.daemons_cgroup.display()))?;
+        fs::create_dir_all(&node.daemons_cgroup)
+            .with_context(|| format!("making {}", node.daemons_cgroup.display()))?;
         node::prepare(node, &dir, control_plane)
     };
     cluster.nodes.iter().map(prepare).collect()
@@ -162,7 +171,11 @@ impl Starter<'_> {
         self.record(control_plane.start_etcd(&place)?)?;
         let server = self.record(control_plane.start_api_server(&place)?)?;
         self.wait("the API server", &server, || {
-            Ok(self.cluster.kubectl_output(["get", "--raw=/readyz", "--request-timeout=2s"]).err().map(|error| last_line(&error)))
+            Ok(self
+                .cluster
+                .kubectl_output(["get", "--raw=/readyz", "--request-timeout=2s"])
+                .err()
+                .map(|error| last_line(&error)))
         })?;
         self.record(control_plane.start_controller_manager(&place)?)?;
         self.record(control_plane.start_scheduler(&place)?)?;
@@ -181,25 +194,31 @@ impl Starter<'_> {
             pod_cidrs: node.pod_cidrs.clone(),
         };
         debug_assert_eq!(containerd.socket(), node.containerd_socket);
-        let place = self.place(node);
+        let place = place(node);
         let process = self.record(containerd.start(&node.name, &place)?)?;
         self.wait(&process.name, &process, || {
             let answer = run::capture(&mut node.ctr(&self.cluster.binaries, ["version"]));
             Ok(answer.err().map(|error| last_line(&error)))
         })?;
         // Without its pause image no pod starts, so this one is there before the kubelet; the others come while it starts.
-        self.archives.iter().filter(|archive| archive.needed_first).try_for_each(|archive| self.import_one(node, archive))
+        self.archives
+            .iter()
+            .filter(|archive| archive.needed_first)
+            .try_for_each(|archive| self.import_one(node, archive))
     }
 
     fn node(&self, node: &Node, prepared: &Prepared) -> Result<()> {
-        let place = self.place(node);
+        let place = place(node);
         self.record(prepared.start_kubelet(node, &self.cluster.binaries, &place)?)?;
         self.record(prepared.start_proxy(node, &self.cluster.binaries, &place)?)?;
         Ok(())
     }
 
     fn import(&self, node: &Node) -> Result<()> {
-        self.archives.iter().filter(|archive| !archive.needed_first).try_for_each(|archive| self.import_one(node, archive))
+        self.archives
+            .iter()
+            .filter(|archive| !archive.needed_first)
+            .try_for_each(|archive| self.import_one(node, archive))
     }
 
     fn import_one(&self, node: &Node, archive: &Archive) -> Result<()> {
@@ -223,13 +242,14 @@ impl Starter<'_> {
         }
         let manager = self.find("cp/kube-controller-manager")?;
         self.wait("the default ServiceAccount", &manager, || {
-            let found = self.cluster.kubectl_output(["get", "serviceaccount/default", "configmap/kube-root-ca.crt", "--request-timeout=2s"]);
+            let found = self.cluster.kubectl_output([
+                "get",
+                "serviceaccount/default",
+                "configmap/kube-root-ca.crt",
+                "--request-timeout=2s",
+            ]);
             Ok(found.err().map(|error| last_line(&error)))
         })
-    }
-
-    fn place<'p>(&self, node: &'p Node) -> Place<'p> {
-        Place { netns: &node.netns, cgroup: &node.daemons_cgroup, logs: &node.logs }
     }
 
     /// Written down at once: if this run is killed now, the next one finds the process.
@@ -244,7 +264,11 @@ impl Starter<'_> {
 
     fn find(&self, name: &str) -> Result<Recorded> {
         let started = self.started.lock().map_err(|_| anyhow!("another thread panicked"))?;
-        started.iter().find(|process| process.name == name).cloned().with_context(|| format!("{name} was never started"))
+        started
+            .iter()
+            .find(|process| process.name == name)
+            .cloned()
+            .with_context(|| format!("{name} was never started"))
     }
 
     fn wait(&self, part: &str, process: &Recorded, mut ready: impl FnMut() -> Result<Option<String>>) -> Result<()> {
@@ -259,6 +283,10 @@ impl Starter<'_> {
         self.progress.detail(&format!("{part}: {:.1} s", start.elapsed().as_secs_f32()));
         Ok(())
     }
+}
+
+fn place(node: &Node) -> Place<'_> {
+    Place { netns: &node.netns, cgroup: &node.daemons_cgroup, logs: &node.logs }
 }
 
 /// kube-proxy answers 200 once its rules stand.

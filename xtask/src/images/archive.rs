@@ -41,7 +41,8 @@ impl Image<'_> {
         let key = hash::of(index.as_bytes())[..16].to_owned();
         let folder = paths.images().join(&key);
         let path = folder.join("image.tar");
-        let archive = Archive { image: self.name.to_owned(), path: path.clone(), key, needed_first: self.name == super::PAUSE };
+        let archive =
+            Archive { image: self.name.to_owned(), path: path.clone(), key, needed_first: self.name == super::PAUSE };
         if path.exists() {
             return Ok(archive);
         }
@@ -57,7 +58,9 @@ impl Image<'_> {
         for layer in self.layers {
             let mut header = header(layer.size);
             let content = File::open(&layer.file).with_context(|| format!("opening {}", layer.file.display()))?;
-            builder.append_data(&mut header, blob(&layer.digest), content).context("writing a layer into the archive")?;
+            builder
+                .append_data(&mut header, blob(&layer.digest), content)
+                .context("writing a layer into the archive")?;
         }
         builder.into_inner().context("ending the archive")?.into_inner().context("writing the archive")?;
         fs::rename(&partial, &path).with_context(|| format!("putting the archive into {}", path.display()))?;
@@ -92,10 +95,14 @@ impl Image<'_> {
     }
 
     fn index(&self, manifest: &str) -> Value {
-        let mut entry =
-            descriptor("application/vnd.oci.image.manifest.v1+json", &hash::of(manifest.as_bytes()), manifest.len() as u64);
+        let mut entry = descriptor(
+            "application/vnd.oci.image.manifest.v1+json",
+            &hash::of(manifest.as_bytes()),
+            manifest.len() as u64,
+        );
         // containerd takes the name from its own annotation; the other is the specification's.
-        entry["annotations"] = json!({"io.containerd.image.name": self.name, "org.opencontainers.image.ref.name": self.name});
+        entry["annotations"] =
+            json!({"io.containerd.image.name": self.name, "org.opencontainers.image.ref.name": self.name});
         entry["platform"] = json!({"architecture": architecture(), "os": "linux"});
         json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [entry]})
     }
@@ -115,7 +122,9 @@ fn architecture() -> &'static str {
 }
 
 fn put<W: std::io::Write>(builder: &mut Builder<W>, name: &str, content: &[u8]) -> Result<()> {
-    builder.append_data(&mut header(content.len() as u64), name, content).with_context(|| format!("writing {name} into the archive"))
+    builder
+        .append_data(&mut header(content.len() as u64), name, content)
+        .with_context(|| format!("writing {name} into the archive"))
 }
 
 fn header(size: u64) -> Header {

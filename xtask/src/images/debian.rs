@@ -34,7 +34,8 @@ impl Apt {
     fn new(paths: &Paths) -> Result<Self> {
         let folder = paths.images().join("debian");
         let apt = Self { archives: folder.join("archives"), status: folder.join("status") };
-        fs::create_dir_all(apt.archives.join("partial")).with_context(|| format!("making {}", apt.archives.display()))?;
+        fs::create_dir_all(apt.archives.join("partial"))
+            .with_context(|| format!("making {}", apt.archives.display()))?;
         fs::write(&apt.status, "").with_context(|| format!("writing {}", apt.status.display()))?;
         Ok(apt)
     }
@@ -56,7 +57,8 @@ impl Apt {
         let mut command = self.get();
         command.args(["-o", "Dir::Cache::archives=/nonexistent/", "--print-uris", "install"]).args(packages);
         let text = capture(&mut command).context("asking apt for packages: is `apt-get update` due?")?;
-        let files: BTreeSet<String> = text.lines().filter_map(|line| line.split(' ').nth(1)).map(str::to_owned).collect();
+        let files: BTreeSet<String> =
+            text.lines().filter_map(|line| line.split(' ').nth(1)).map(str::to_owned).collect();
         if files.is_empty() {
             bail!("apt names no archive for {packages:?}: is `apt-get update` due?");
         }
@@ -64,6 +66,8 @@ impl Apt {
     }
 
     fn download(&self, packages: &[&str]) -> Result<()> {
-        capture(self.get().args(["--yes", "--download-only", "install"]).args(packages)).context("downloading Debian packages").map(drop)
+        capture(self.get().args(["--yes", "--download-only", "install"]).args(packages))
+            .context("downloading Debian packages")
+            .map(drop)
     }
 }

@@ -101,7 +101,8 @@ pub(super) fn put_program(root: &Path, from: &Path, to: &str) -> Result<()> {
     let parent = target.parent().context("a program lies in a folder")?;
     fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
     fs::copy(from, &target).with_context(|| format!("copying {} to {}", from.display(), target.display()))?;
-    fs::set_permissions(&target, fs::Permissions::from_mode(0o755)).with_context(|| format!("chmod of {}", target.display()))
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("chmod of {}", target.display()))
 }
 
 #[cfg(test)]

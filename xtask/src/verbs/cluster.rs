@@ -102,7 +102,9 @@ fn shell(cluster: &Cluster, machine: &str) -> Result<ExitCode> {
             command
         }
         (None, "cp") => xtask::netns::command_in(&cluster.control_plane_netns, "bash"),
-        (None, other) => bail!("{other:?} is no machine of cluster {}: cp, n1 to n{}", cluster.name, cluster.nodes.len()),
+        (None, other) => {
+            bail!("{other:?} is no machine of cluster {}: cp, n1 to n{}", cluster.name, cluster.nodes.len())
+        }
     };
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{}:{path}", cluster.binaries.display())).env("KUBECONFIG", &cluster.kubeconfig);

@@ -1,0 +1,145 @@
+//! `cargo xtask e2e`: an area of end-to-end tests against a cluster of its own.
+
+use std::fs;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use xtask::areas::{self, Part};
+use xtask::build::{self, Profile};
+use xtask::cluster::{self, Cluster, Name, UpOptions};
+use xtask::counts::{Counts, run_tests};
+use xtask::images;
+use xtask::paths::Paths;
+use xtask::progress::Progress;
+
+/// More than any area may take, so that what hangs is ended and cleaned up after.
+const LIMIT: Duration = Duration::from_mins(20);
+/// Enough for what goes from node to node.
+const NODES: usize = 2;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Which area; without one, the areas are listed
+    area: Option<String>,
+    /// Run against this cluster, which stays up, instead of a fresh one
+    #[arg(long)]
+    cluster: Option<Name>,
+    /// Leave the fresh cluster up
+    #[arg(long)]
+    keep: bool,
+    /// What goes to the test binary: a filter, `--nocapture`, …
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> Result<ExitCode> {
+    let areas = areas::areas(paths)?;
+    let Some(wanted) = &arguments.area else {
+        println!("Areas of end-to-end tests (cargo xtask e2e AREA):");
+        areas::print(&areas);
+        return Ok(ExitCode::SUCCESS);
+    };
+    let Some(area) = areas.iter().find(|area| area.name == *wanted) else {
+        let names: Vec<&str> = areas.iter().map(|area| area.name.as_str()).collect();
+        bail!("no area is called {wanted:?}; there are: {}", names.join(", "));
+    };
+    build::build(paths, Profile::Dev, progress)?;
+    let run = Run { paths, progress, area, keep: arguments.keep, rest: &arguments.rest };
+    let counts = match &arguments.cluster {
+        Some(name) => run.against(&Cluster::load(name.as_str())?)?,
+        None => run.against_a_fresh_cluster()?,
+    };
+    println!("{}", counts.line());
+    Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One area, everything being built.
+pub(crate) struct Run<'a> {
+    pub(crate) paths: &'a Paths,
+    pub(crate) progress: &'a Progress,
+    pub(crate) area: &'a Part,
+    pub(crate) keep: bool,
+    pub(crate) rest: &'a [String],
+}
+
+impl Run<'_> {
+    /// Brings a cluster up, runs the area, and takes the cluster down, however the tests end.
+    pub(crate) fn against_a_fresh_cluster(&self) -> Result<Counts> {
+        let name = fresh_name(&self.area.name)?;
+        let cluster = cluster::up(self.paths, &UpOptions { name: name.clone(), nodes: NODES }, self.progress)?;
+        let result = self.against(&cluster);
+        let failed = !result.as_ref().is_ok_and(|counts| counts.failed == 0);
+        if self.keep {
+            self.progress.note(&format!("cluster {name} stays up: cargo xtask cluster down --name {name}"));
+            return result;
+        }
+        if failed {
+            keep_logs(self.paths, &cluster, self.progress);
+        }
+        // The tests' own error comes first, but a cluster that can't be taken down is a failure too.
+        let down = cluster::down(self.paths, &name);
+        let counts = result?;
+        down.with_context(|| format!("after the tests of area {}", self.area.name))?;
+        Ok(counts)
+    }
+
+    fn against(&self, cluster: &Cluster) -> Result<Counts> {
+        images::refresh(self.paths, cluster, self.progress)?;
+        let built = self.paths.target().join("debug");
+        let mut cargo = build::cargo(self.paths);
+        cargo.args(["test", "--quiet", "--package", "guard-e2e", "--test", &self.area.name, "--no-run"]);
+        xtask::run::run(&mut cargo)?;
+        let mut timed = std::process::Command::new("timeout");
+        let cargo = build::cargo(self.paths);
+        timed
+            .args(["--kill-after=10", &LIMIT.as_secs().to_string()])
+            .arg(cargo.get_program())
+            .current_dir(&self.paths.root)
+            .envs(cargo.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .args(["test", "--package", "guard-e2e", "--test", &self.area.name, "--"])
+            .args(self.rest)
+            .env("EGRESS_GUARD_CLUSTER", cluster.name.as_str())
+            .env("EGRESS_GUARD_BINARY", built.join("guard"));
+        run_tests(&mut timed)
+    }
+}
+
+/// `e2e-` and a part of the area's name, with a number that no cluster of another run has.
+fn fresh_name(area: &str) -> Result<Name> {
+    let short: String = area.chars().filter(char::is_ascii_alphanumeric).take(4).collect();
+    Name::new(format!("e2e-{}-{:04x}", short.to_lowercase(), std::process::id() % 0x1_0000))
+}
+
+/// After a failure the logs outlive the cluster.
+fn keep_logs(paths: &Paths, cluster: &Cluster, progress: &Progress) {
+    let target = paths.cache.join("logs").join(cluster.name.as_str());
+    let mut folders = vec![cluster.dir.join("logs")];
+    folders.extend(cluster.nodes.iter().map(|node| node.logs.clone()));
+    let copied = folders.iter().try_for_each(|folder| -> std::io::Result<()> {
+        let to = target.join(folder.strip_prefix(&cluster.dir).unwrap_or(folder));
+        fs::create_dir_all(&to)?;
+        fs::read_dir(folder)?.flatten().try_for_each(|file| fs::copy(file.path(), to.join(file.file_name())).map(drop))
+    });
+    let audit = fs::copy(&cluster.audit_log, target.join("audit.log"));
+    match copied.and(audit) {
+        Ok(_) => progress.note(&format!("the cluster's logs: {}", target.display())),
+        Err(error) => {
+            progress.note(&format!("the cluster's logs could not all be kept in {}: {error}", target.display()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_cluster_has_a_name_that_fits() {
+        for area in ["main", "a-long_area name", "X"] {
+            assert!(fresh_name(area).is_ok(), "{area}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! `cargo xtask test`: everything that must hold before a change lands, and one closing count.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+use clap::Args;
+
+use super::e2e::Run;
+use super::slow;
+use xtask::areas;
+use xtask::build::{self, Profile, cargo};
+use xtask::counts::{Counts, run_tests};
+use xtask::paths::Paths;
+use xtask::progress::Progress;
+use xtask::run::run as run_command;
+use xtask::setup;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// What takes longer as well: other kernels
+    #[arg(long)]
+    slow: bool,
+}
+
+pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> Result<ExitCode> {
+    setup::setup(paths, progress)?;
+    let mut suite = Suite { progress, counts: Counts::default() };
+    suite.check("format", || run_command(cargo(paths).args(["fmt", "--all", "--check"])));
+    suite.check("build", || build::build(paths, Profile::Dev, progress).map(drop));
+    suite.check("clippy", || run_command(&mut clippy(paths)));
+    suite.tests("unit and property tests", || {
+        run_tests(cargo(paths).args(["test", "--workspace", "--exclude", "guard-e2e", "--no-fail-fast"]))
+    });
+    for area in areas::areas(paths)? {
+        let rest = &[];
+        suite.tests(&format!("end to end: {}", area.name), || {
+            Run { paths, progress, area: &area, keep: false, rest }.against_a_fresh_cluster()
+        });
+    }
+    if arguments.slow {
+        for slow in slow::TESTS {
+            suite.tests(slow.name, || (slow.run)(paths, progress));
+        }
+    }
+    println!("{}", suite.counts.line());
+    Ok(if suite.counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn clippy(paths: &Paths) -> Command {
+    let mut cargo = cargo(paths);
+    cargo.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+    cargo
+}
+
+/// Goes on after a failure, and remembers it.
+struct Suite<'a> {
+    progress: &'a Progress,
+    counts: Counts,
+}
+
+impl Suite<'_> {
+    /// What has no count of its own: it counts when it fails.
+    fn check(&mut self, what: &str, work: impl FnOnce() -> Result<()>) {
+        self.progress.note(&format!("== {what}"));
+        if let Err(error) = work() {
+            self.progress.note(&format!("{what} failed: {error:#}"));
+            self.counts += Counts::ONE_FAILED;
+        }
+    }
+
+    fn tests(&mut self, what: &str, work: impl FnOnce() -> Result<Counts>) {
+        self.progress.note(&format!("== {what}"));
+        match work() {
+            Ok(counts) => self.counts += counts,
+            Err(error) => {
+                self.progress.note(&format!("{what} failed: {error:#}"));
+                self.counts += Counts::ONE_FAILED;
+            }
+        }
+    }
+}
