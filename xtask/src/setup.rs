@@ -20,7 +20,7 @@ use crate::tools::{self, BPF_LINKER, EbpfToolchain, LLVM_PREFIX};
 /// Debian packages, each with the reason that it is here for.
 const PACKAGES: &[(&str, &[&str])] = &[
     ("C code in crates and in runc", &["build-essential", "pkg-config", "libseccomp-dev"]),
-    ("bpf-linker", &["llvm-22-dev", "libzstd-dev", "zlib1g-dev"]),
+    ("bpf-linker", &["llvm-22-dev", "zlib1g-dev"]),
     ("namespaces, routes and kube-proxy's rules", &["iproute2", "nftables", "util-linux", "mount", "kmod"]),
     ("fetching Go and packages", &["ca-certificates", "curl", "unzip"]),
     ("kernels in QEMU (slow tests)", &["qemu-system-x86", "cpio"]),
