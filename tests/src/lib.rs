@@ -1,1 +1,4 @@
-//! e2e
+//! End to end: a real API server, a real kernel, real clients.
+
+pub mod finding;
+pub mod probe;

@@ -1,0 +1,229 @@
+//! One try at the API server from inside a pod, reported as one line of JSON ([`Finding`]).
+//!
+//! What the kernel must refuse is tried with all that a pod could have: a stack of its own over raw frames, dressed in every
+//! way that a careless parser mistakes for something else. The test decides by the certificate whom a try has met.
+
+mod bind;
+mod connect;
+mod datagram;
+mod dressing;
+mod express;
+mod interface;
+mod lend;
+mod link;
+mod option;
+mod packet_socket;
+mod stack;
+mod tls;
+mod tunnel;
+mod uring;
+
+use std::io::{self, BufRead, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::finding::Finding;
+use dressing::{Dresser, Dressing};
+use interface::Interface;
+use link::{Carrier, Link};
+use stack::Connection;
+use tls::{Session, Stream};
+
+#[derive(Parser)]
+#[command(name = "probe", about = "Tries one way to the API server and says whom it met, as one line of JSON.")]
+struct Command {
+    /// How long to wait for an answer, in milliseconds.
+    #[arg(long, global = true, default_value_t = 3000)]
+    limit: u64,
+    /// Says `ready` and its process id, then waits for a line before it goes on.
+    #[arg(long, global = true)]
+    wait: bool,
+    #[command(subcommand)]
+    vector: Vector,
+}
+
+#[derive(Subcommand)]
+enum Vector {
+    /// TCP by the kernel's stack.
+    Connect {
+        #[arg(long)]
+        to: SocketAddr,
+        #[arg(long, value_enum, default_value = "plain")]
+        way: connect::Way,
+        #[arg(long, value_enum, default_value = "tls")]
+        speak: Speech,
+    },
+    /// What `getpeername` says of a connection.
+    PeerName {
+        #[arg(long)]
+        to: SocketAddr,
+    },
+    /// UDP, ICMP and others.
+    Datagram {
+        #[arg(long)]
+        to: SocketAddr,
+        #[arg(long, value_enum, default_value = "udp")]
+        way: datagram::Way,
+    },
+    /// TCP by a stack of the probe's own, on raw frames.
+    Packet(Packet),
+    /// Binds the port and listens.
+    Bind {
+        #[arg(long)]
+        port: u16,
+        #[arg(long, value_enum)]
+        at: bind::At,
+        #[arg(long, value_enum, default_value = "plain")]
+        how: bind::How,
+    },
+    /// Listens without `bind`, again and again, and says which ports it was given.
+    ListenUnbound {
+        #[arg(long)]
+        times: u32,
+    },
+    /// Connects, says `ready`, waits for a line, and only then asks its question.
+    Old {
+        #[arg(long)]
+        to: SocketAddr,
+    },
+    /// Makes a socket and gives it to the one that borrows it.
+    Lend {
+        #[arg(long)]
+        to: SocketAddr,
+        #[arg(long)]
+        at: PathBuf,
+        /// Connects it first.
+        #[arg(long)]
+        connected: bool,
+    },
+    /// Takes a socket from the one that lends it, and connects it if it isn't.
+    Borrow {
+        #[arg(long)]
+        to: SocketAddr,
+        #[arg(long)]
+        at: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Packet {
+    #[arg(long)]
+    to: SocketAddr,
+    #[arg(long, value_enum, default_value = "packet")]
+    carrier: Carrier,
+    #[arg(long, value_enum, default_value = "plain")]
+    dressing: Dressing,
+    /// The source address; the pod's own unless given.
+    #[arg(long)]
+    source: Option<IpAddr>,
+    /// Who forwards it: a source route's next hop, a tunnel's other end.
+    #[arg(long)]
+    via: Option<IpAddr>,
+    #[arg(long, default_value_t = 99)]
+    overlay_id: u32,
+    #[arg(long)]
+    overlay_port: Option<u16>,
+    /// The inner frame's destination.
+    #[arg(long, value_parser = mac, default_value = "02:00:00:00:00:99")]
+    overlay_mac: [u8; 6],
+    #[arg(long, value_enum, default_value = "tls")]
+    speak: Speech,
+}
+
+/// What is said on a connection to learn who is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Speech {
+    /// A TLS handshake.
+    Tls,
+    /// A TLS handshake, then `GET /version`.
+    Https,
+    /// Nothing: the first line that comes is the answer.
+    Nothing,
+}
+
+/// Runs the try that the command line asks for and prints its finding.
+pub fn main() {
+    let command = Command::parse();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let name = arguments.join(" ");
+    let finding = run(&command, Finding::met(&name)).unwrap_or_else(|error| Finding::failed(&name, &error));
+    println!("{}", serde_json::to_string(&finding).expect("strings and numbers are JSON"));
+}
+
+fn run(command: &Command, met: Finding) -> io::Result<Finding> {
+    let limit = Duration::from_millis(command.limit);
+    if command.wait {
+        wait()?;
+    }
+    let answered = |answer: String| Finding { answer: Some(answer), ..met.clone() };
+    match &command.vector {
+        Vector::Connect { to, way, speak } => speak_on(connect::open(*to, *way, limit)?, *speak, met),
+        Vector::PeerName { to } => Ok(answered(connect::peer_name(*to, limit)?.to_string())),
+        Vector::Datagram { to, way } => Ok(answered(datagram::ask(*to, *way, limit)?)),
+        Vector::Packet(packet) => speak_on(packet.open(limit)?, packet.speak, met),
+        Vector::Bind { port, at, how } => Ok(answered(bind::listen(*port, *at, *how, limit)?)),
+        Vector::ListenUnbound { times } => {
+            let ports: Vec<String> = bind::listen_unbound(*times)?.iter().map(u16::to_string).collect();
+            Ok(answered(ports.join(" ")))
+        }
+        Vector::Old { to } => {
+            let (mut session, peer) = Session::open(connect::open(*to, connect::Way::Plain, limit)?)?;
+            wait()?;
+            let answer = session.ask()?;
+            Ok(Finding { answer: Some(answer), ..of_peer(met, peer) })
+        }
+        Vector::Lend { to, at, connected } => lend::lend(at, *to, *connected, limit).map(|()| met),
+        Vector::Borrow { to, at } => speak_on(lend::borrow(at, *to, limit)?, Speech::Tls, met),
+    }
+}
+
+impl Packet {
+    fn open(&self, limit: Duration) -> io::Result<Connection> {
+        let interface = Interface::of_pod()?;
+        let source = self.source.map_or_else(|| interface.address_towards(self.to.ip()), Ok)?;
+        let dresser = Dresser {
+            dressing: self.dressing,
+            via: self.via,
+            overlay_id: self.overlay_id,
+            overlay_port: self.overlay_port,
+            overlay_mac: self.overlay_mac,
+        };
+        let link = Link::open(&interface, self.to.ip(), self.carrier, dresser)?;
+        Connection::open(&interface, link, source, self.to, limit)
+    }
+}
+
+fn speak_on(mut stream: impl Stream, speak: Speech, met: Finding) -> io::Result<Finding> {
+    if speak == Speech::Nothing {
+        let mut line = [0; 64];
+        let length = stream.read(&mut line)?;
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let answer = String::from_utf8_lossy(&line[..length]).trim_end().to_owned();
+        return Ok(Finding { answer: Some(answer), ..met });
+    }
+    let (mut session, peer) = Session::open(stream)?;
+    let answer = if speak == Speech::Https { Some(session.ask()?) } else { None };
+    Ok(Finding { answer, ..of_peer(met, peer) })
+}
+
+fn of_peer(met: Finding, peer: tls::Peer) -> Finding {
+    Finding { peer_certificate_sha256: Some(peer.certificate_sha256), issuer: Some(peer.issuer), ..met }
+}
+
+fn wait() -> io::Result<()> {
+    println!("ready {}", std::process::id());
+    io::stdout().flush()?;
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    Ok(())
+}
+
+fn mac(text: &str) -> Result<[u8; 6], String> {
+    let bytes: Option<Vec<u8>> = text.split(':').map(|part| u8::from_str_radix(part, 16).ok()).collect();
+    bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| format!("{text} is no MAC address"))
+}
