@@ -1,0 +1,41 @@
+//! The test bed: a client and an API server that tests control, with a proxy between them.
+
+mod body;
+mod client;
+mod identity;
+mod proxy;
+mod server;
+
+pub(crate) use body::{Piece, TestBody, empty, full, stream};
+pub(crate) use client::{Client, ClientOptions, get, raw_tls, request, text};
+pub(crate) use identity::{AGENT_TOKEN, Credentials, Recorder, Verifier, workload};
+pub(crate) use proxy::{Bed, BedOptions};
+pub(crate) use server::{Api, ApiOptions, Handler, certify, handler, ok, status};
+
+use std::time::Duration;
+
+/// ALPN names.
+pub(crate) const H2: &[u8] = b"h2";
+/// ALPN names.
+pub(crate) const HTTP11: &[u8] = b"http/1.1";
+
+/// Bounds every wait of a test: what takes this long never comes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The future's result; panics with `what` if it does not come.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: nothing in {PATIENCE:?}"),
+    }
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
+    soon(what, async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}

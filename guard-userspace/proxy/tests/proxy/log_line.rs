@@ -1,0 +1,158 @@
+//! One line for each exchange, whatever its end.
+
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+};
+
+use http::{HeaderValue, Method, Response};
+use http_body_util::BodyExt;
+use serde_json::Value;
+
+use crate::bed::*;
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    /// Collects the lines of this thread, on which the whole bed of a test runs.
+    fn collect() -> (Self, tracing::subscriber::DefaultGuard) {
+        let lines = Self::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || writer.clone())
+            .finish();
+        (lines, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn all(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn exchanges(&self) -> Vec<Value> {
+        let lines = self.all();
+        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["event"] == "exchange").collect()
+    }
+}
+
+#[tokio::test]
+async fn an_exchange_makes_one_line_that_says_who_what_and_how_it_ended() {
+    let (lines, _guard) = Lines::collect();
+    let api = Api::start(handler(|request| async move {
+        request.into_body().collect().await.unwrap();
+        Response::new(full("created"))
+    }))
+    .await;
+    let bed = Bed::before(&api).await;
+    let mut client = bed.client(&ClientOptions::http2()).await;
+    let mut post = request(Method::POST, "/apis/apps/v1/namespaces/a/deployments?dryRun=All", full("{}"));
+    post.headers_mut().insert("user-agent", HeaderValue::from_static("kubectl/v1.37.2"));
+    text(client.send(post).await.unwrap()).await;
+    until("the line", || lines.exchanges().len() == 1).await;
+    let line = &lines.exchanges()[0];
+    for (field, value) in [
+        ("namespace", "agents"),
+        ("pod", "bot-0"),
+        ("class", "chatgpt"),
+        ("user", "system:serviceaccount:agents:bot"),
+        ("method", "POST"),
+        ("verb", "create"),
+        ("group", "apps"),
+        ("version", "v1"),
+        ("resource", "deployments"),
+        ("subresource", ""),
+        ("object_namespace", "a"),
+        ("decision", "allow"),
+        ("outcome", "complete"),
+        ("user_agent", "kubectl/v1.37.2"),
+    ] {
+        assert_eq!(line[field], value, "{field}");
+    }
+    assert_eq!((&line["status"], &line["bytes_in"], &line["bytes_out"]), (&200.into(), &2.into(), &7.into()));
+    assert!(line["duration_ms"].is_u64());
+    let audit_id = api.seen()[0].headers["audit-id"].to_str().unwrap().to_owned();
+    assert_eq!(line["audit_id"], audit_id);
+}
+
+#[tokio::test]
+async fn refused_broken_and_abandoned_exchanges_make_a_line_each() {
+    let (lines, _guard) = Lines::collect();
+    let api = Api::start(handler(|request| async move {
+        let (pieces, body) = stream();
+        let breaks = request.uri().path() == "/version";
+        tokio::spawn(async move {
+            pieces.send(Ok("{}\n".into())).await.unwrap();
+            if breaks {
+                let _ = pieces.send(Err(std::io::Error::other("broken"))).await;
+            }
+            pieces.closed().await;
+        });
+        Response::new(body)
+    }))
+    .await;
+    let bed = Bed::before(&api).await;
+    for options in ClientOptions::each() {
+        let before = lines.exchanges().len();
+        let mut client = bed.client(&options).await;
+        let mut stranger = get("/api/v1/pods");
+        stranger.headers_mut().remove("authorization");
+        text(client.send(stranger).await.unwrap()).await;
+        client.send(get("/version")).await.unwrap().into_body().collect().await.unwrap_err();
+        let mut client = bed.client(&options).await;
+        let mut watch = client.send(get("/api/v1/pods?watch=1")).await.unwrap().into_body();
+        watch.frame().await.unwrap().unwrap();
+        client.vanish();
+        until("the lines", || lines.exchanges().len() == before + 3).await;
+        let ends: Vec<(String, String, u64)> = lines.exchanges()[before..]
+            .iter()
+            .map(|line| {
+                let text = |field: &str| line[field].as_str().unwrap().to_owned();
+                (text("decision"), text("outcome"), line["status"].as_u64().unwrap())
+            })
+            .collect();
+        let end = |decision: &str, outcome: &str, status| (decision.to_owned(), outcome.to_owned(), status);
+        assert_eq!(
+            ends,
+            [
+                end("refused", "complete", 401),
+                end("allow", "upstream_broken", 200),
+                end("allow", "client_gone", 200)
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_token_is_in_any_line_at_any_level() {
+    let (lines, _guard) = Lines::collect();
+    let api = Api::start(ok()).await;
+    let bed = Bed::before(&api).await;
+    for options in ClientOptions::each() {
+        let mut client = bed.client(&options).await;
+        text(client.send(get("/api/v1/pods")).await.unwrap()).await;
+        let mut stranger = get("/api/v1/pods");
+        stranger.headers_mut().insert("authorization", HeaderValue::from_static("Bearer stolen-token"));
+        text(client.send(stranger).await.unwrap()).await;
+    }
+    until("the lines", || lines.exchanges().len() == 4).await;
+    let own: String = lines.all().lines().filter(|line| line.contains("\"target\":\"guard")).collect();
+    assert!(own.contains("\"event\":\"exchange\""));
+    for secret in [AGENT_TOKEN, "stolen-token", "upstream-0"] {
+        assert!(!own.contains(secret), "{secret} is in a line");
+    }
+}

@@ -1,0 +1,14 @@
+//! The proxy over real sockets and real TLS, between a hyper client and a hyper server that the tests control.
+
+mod bed;
+
+mod drain;
+mod headers;
+mod identity;
+mod limits;
+mod log_line;
+mod policy;
+mod pool;
+mod streaming;
+mod tls;
+mod upgrades;
