@@ -3,13 +3,14 @@
 mod set;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use thiserror::Error;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 pub(crate) use set::accepted_algorithms;
 use set::{KeySet, KeySetError};
