@@ -121,10 +121,11 @@ impl Dresser {
                 let piece = |from: usize, to: usize, more: bool| {
                     let mut header = header.to_vec();
                     let offset = u16::try_from(from / 8).expect("a small packet") | if more { 0x2000 } else { 0 };
+                    header[4..6].copy_from_slice(&identification(payload));
                     header[6..8].copy_from_slice(&offset.to_be_bytes());
                     join(&[ethernet, &finish_ipv4(header, to - from), &payload[from..to]])
                 };
-                self.pieces(payload.len(), piece)
+                self.pieces(if self.dressing == Dressing::FragmentsTiny { 8 } else { 16 }, payload.len(), piece)
             }
             _ => self.either(&frame),
         }
@@ -169,22 +170,26 @@ impl Dresser {
             | Dressing::FragmentsTwice
             | Dressing::FragmentsOverlapping
             | Dressing::FragmentsTiny => {
-                // One identification for each packet; the checksum of TCP is as good as a random number.
-                let [a, b] = [payload[16], payload[17]];
-                let [c, d] = [payload[6], payload[7]];
+                let [a, b] = identification(payload);
+                // Linux takes no first fragment below 1280 bytes, nor one without the whole header of TCP (RFC 8200, RFC 7112).
+                let long = [filler(6), payload.to_vec()].concat();
                 let piece = |from: usize, to: usize, more: bool| {
                     let offset = u16::try_from(from).expect("a small packet") | u16::from(more);
                     let [high, low] = offset.to_be_bytes();
-                    with(FRAGMENT, &[6, 0, high, low, a, b, c, d], destination, &payload[from..to])
+                    with(FRAGMENT, &[DESTINATION_OPTIONS, 0, high, low, 0x70, 0x62, a, b], destination, &long[from..to])
                 };
-                self.pieces(payload.len(), piece)
+                let tiny = self.dressing == Dressing::FragmentsTiny;
+                let cut = if tiny { 8 } else { long.len() - payload.len() + 24 };
+                self.pieces(cut, long.len(), piece)
             }
             _ => self.either(&frame),
         }
     }
 
-    fn pieces(&self, length: usize, piece: impl Fn(usize, usize, bool) -> Vec<u8>) -> Vec<Vec<u8>> {
-        let cut = if self.dressing == Dressing::FragmentsTiny { 8 } else { 16 };
+    fn pieces(&self, cut: usize, length: usize, piece: impl Fn(usize, usize, bool) -> Vec<u8>) -> Vec<Vec<u8>> {
+        if length <= cut {
+            return vec![piece(0, length, false)];
+        }
         let (first, last) = (piece(0, cut, true), piece(cut, length, false));
         match self.dressing {
             Dressing::FragmentsReversed => vec![last, first],
@@ -275,6 +280,23 @@ pub(super) fn sum(bytes: &[u8]) -> u16 {
     let total: u32 = bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
     let folded = (total & 0xffff) + (total >> 16);
     u16::try_from((folded & 0xffff) + (folded >> 16)).expect("folded twice")
+}
+
+/// One for each packet: the checksum of TCP is as good as a random number.
+fn identification(tcp: &[u8]) -> [u8; 2] {
+    [tcp[16], tcp[17]]
+}
+
+/// A destination options header of 1288 bytes: five options for experiments, which who doesn't know them skips (RFC 4727).
+fn filler(next: u8) -> Vec<u8> {
+    let mut header = vec![next, u8::try_from(1288 / 8 - 1).expect("160")];
+    for _ in 0..5 {
+        header.extend([0x1e, 255]);
+        header.extend([0; 255]);
+    }
+    // Pad1
+    header.push(0);
+    header
 }
 
 fn join(parts: &[&[u8]]) -> Vec<u8> {

@@ -25,8 +25,7 @@ impl Interface {
         let attribute = |file: &str| fs::read_to_string(format!("/sys/class/net/{NAME}/{file}"));
         let index = attribute("ifindex")?.trim().parse().map_err(io::Error::other)?;
         let mac = mac(attribute("address")?.trim()).ok_or_else(|| io::Error::other("eth0 has no MAC address"))?;
-        let mut found =
-            Self { index, mac, ipv4: None, ipv6: None, gateway4: gateway4()?, gateway6: gateway6()? };
+        let mut found = Self { index, mac, ipv4: None, ipv6: None, gateway4: gateway4()?, gateway6: gateway6()? };
         for address in getifaddrs().map_err(io::Error::from)?.filter(|address| address.interface_name == NAME) {
             let Some(storage) = address.address else { continue };
             if let Some(v4) = storage.as_sockaddr_in() {
