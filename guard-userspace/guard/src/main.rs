@@ -1,1 +1,52 @@
-fn main() {}
+//! Egress Guard: one binary, several roles.
+
+#![forbid(unsafe_code)]
+
+mod gate;
+mod node;
+mod release;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Guards AI agents' access to the Kubernetes API.
+#[derive(Debug, Parser)]
+#[command(name = "guard", version)]
+struct Cli {
+    /// Write logs as one JSON object a line.
+    #[arg(long, global = true, env = "GUARD_LOG_JSON")]
+    log_json: bool,
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Guards the agent pods of this node. Runs on the node, as a pod with the node's network or as a service.
+    Node(Box<node::Args>),
+    /// Proves that this pod is guarded, as its first init container; fails and names the way that was open otherwise.
+    Gate(gate::Args),
+    /// Ends enforcement on this node and removes all that a node guard left in the kernel.
+    Release(release::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = guard_telemetry::init_logging(cli.log_json).map_err(anyhow::Error::from).and_then(|()| {
+        // The one provider of the workspace. A second call in one process would fail, and there is none.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        match cli.role {
+            Role::Node(args) => node::run(*args),
+            Role::Gate(args) => gate::run(&args),
+            Role::Release(args) => release::run(&args),
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("guard: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

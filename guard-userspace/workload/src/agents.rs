@@ -103,7 +103,7 @@ impl<E: Enforcement> Agents<E> {
             watcher::Event::InitApply(pod) | watcher::Event::Apply(pod) => match PodRecord::from_object(&pod) {
                 Ok(record) => self.upsert(record),
                 Err(error) => {
-                    tracing::warn!(name = ?pod.metadata.name, %error, "a pod of this node can't be understood")
+                    tracing::warn!(name = ?pod.metadata.name, %error, "a pod of this node can't be understood");
                 }
             },
             watcher::Event::Delete(pod) => match PodRecord::from_object(&pod) {

@@ -23,15 +23,15 @@ pub trait Enforcement: Send + Sync + 'static {
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// Closes the control-plane set to what runs in this cgroup and below.
-    fn attach_cgroup(&self, pod: &PodUid, cgroup: &PodCgroup) -> Result<WorkloadId, Self::Error>;
+    fn attach_cgroup(&self, pod: &PodRecord, cgroup: &PodCgroup) -> Result<WorkloadId, Self::Error>;
     /// Closes the set to packets that leave this namespace, and cuts the connections that it has there already.
-    fn attach_network(&self, id: WorkloadId, network: &Network) -> Result<(), Self::Error>;
+    fn attach_network(&self, id: WorkloadId, network: &Arc<Network>) -> Result<(), Self::Error>;
     /// Opens a listener in this namespace and points the pod's connections to it.
     fn open_door(
         &self,
         workload: Arc<Workload>,
         cgroup: &PodCgroup,
-        network: &Network,
+        network: &Arc<Network>,
     ) -> Result<Self::Door, Self::Error>;
     /// Takes everything away that an earlier step made for this pod. Nothing there is no error.
     fn release(&self, pod: &PodUid) -> Result<(), Self::Error>;
@@ -121,7 +121,7 @@ impl<E: Enforcement> Lifecycle<E> {
         if !matches!(self.stage, Stage::Known | Stage::Released) {
             return Ok(None);
         }
-        let id = self.enforcement.attach_cgroup(&self.pod.node_uid, cgroup)?;
+        let id = self.enforcement.attach_cgroup(&self.pod, cgroup)?;
         self.stage = Stage::CgroupAttached { id };
         if self.pod.host_network { Ok(Some(self.refuse(id, None, Refusal::HostNetwork))) } else { Ok(None) }
     }
@@ -136,7 +136,7 @@ impl<E: Enforcement> Lifecycle<E> {
     }
 
     /// The pod's network is there, or there again after its sandbox was made anew.
-    pub fn network_found(&mut self, cgroup: &PodCgroup, network: &Network) -> Result<Option<Notice>, E::Error> {
+    pub fn network_found(&mut self, cgroup: &PodCgroup, network: &Arc<Network>) -> Result<Option<Notice>, E::Error> {
         let Some(id) = self.reopen() else { return Ok(None) };
         self.enforcement.attach_network(id, network)?;
         let Some(class) = self.pod.class.clone() else {

@@ -1,5 +1,7 @@
 //! A pod's network namespace, looked at before it is guarded: is it the pod's own, and does all of it leave through veth pairs?
 
+use std::sync::Arc;
+
 use guard_identity::PodUid;
 use guard_kernel::Error;
 use guard_kernel::interfaces::{self, HostSide};
@@ -71,7 +73,7 @@ pub(crate) enum Findings {
     /// The runtime is still at work on it, or the process that led there is gone: look again.
     Unfinished,
     /// It can be guarded.
-    Ready(Network),
+    Ready(Arc<Network>),
     /// It can't.
     Refused(Refusal),
 }
@@ -91,7 +93,9 @@ pub(crate) fn examine(cgroup: &PodCgroup, sandbox: Placed, pod: &PodUid, node: &
         return Ok(Findings::Refused(Refusal::SharedNetwork { other }));
     }
     match interfaces::host_sides(&netns, node) {
-        Ok(sides) if sides.iter().any(is_usable) => Ok(Findings::Ready(Network { netns, id: sandbox.netns, sides })),
+        Ok(sides) if sides.iter().any(is_usable) => {
+            Ok(Findings::Ready(Arc::new(Network { netns, id: sandbox.netns, sides })))
+        }
         Ok(_) => Ok(Findings::Unfinished),
         Err(Error::SecondaryInterface { interface, kind, reason }) => {
             Ok(Findings::Refused(Refusal::Interface { name: interface, kind, reason }))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-const AGENT_LABEL: &str = "egressguard.io/agent";
+use guard_api::AGENT_LABEL;
 use guard_identity::{AgentClass, InvalidPodUid, PodIdentity, PodUid, UPSTREAM_VOLUME};
 use k8s_openapi::api::core::v1::Pod;
 use thiserror::Error;

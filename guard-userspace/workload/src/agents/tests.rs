@@ -21,16 +21,16 @@ impl Enforcement for Fake {
     type Door = ();
     type Error = io::Error;
 
-    fn attach_cgroup(&self, pod: &PodUid, cgroup: &PodCgroup) -> io::Result<WorkloadId> {
-        self.0.lock().unwrap().push(format!("attach {pod}"));
+    fn attach_cgroup(&self, pod: &PodRecord, cgroup: &PodCgroup) -> io::Result<WorkloadId> {
+        self.0.lock().unwrap().push(format!("attach {}", pod.node_uid));
         Ok(WorkloadId(cgroup.id))
     }
 
-    fn attach_network(&self, _: WorkloadId, _: &Network) -> io::Result<()> {
+    fn attach_network(&self, _: WorkloadId, _: &Arc<Network>) -> io::Result<()> {
         Ok(())
     }
 
-    fn open_door(&self, _: Arc<Workload>, _: &PodCgroup, _: &Network) -> io::Result<()> {
+    fn open_door(&self, _: Arc<Workload>, _: &PodCgroup, _: &Arc<Network>) -> io::Result<()> {
         Ok(())
     }
 

@@ -36,15 +36,15 @@ impl Enforcement for Fake {
     type Door = FakeDoor;
     type Error = io::Error;
 
-    fn attach_cgroup(&self, _: &PodUid, cgroup: &PodCgroup) -> io::Result<WorkloadId> {
+    fn attach_cgroup(&self, _: &PodRecord, cgroup: &PodCgroup) -> io::Result<WorkloadId> {
         self.step("attach cgroup").map(|()| WorkloadId(cgroup.id))
     }
 
-    fn attach_network(&self, _: WorkloadId, _: &Network) -> io::Result<()> {
+    fn attach_network(&self, _: WorkloadId, _: &Arc<Network>) -> io::Result<()> {
         self.step("attach network")
     }
 
-    fn open_door(&self, _: Arc<Workload>, _: &PodCgroup, _: &Network) -> io::Result<FakeDoor> {
+    fn open_door(&self, _: Arc<Workload>, _: &PodCgroup, _: &Arc<Network>) -> io::Result<FakeDoor> {
         self.step("open door").map(|()| FakeDoor(Arc::clone(&self.steps)))
     }
 
@@ -66,8 +66,8 @@ fn cgroup() -> PodCgroup {
 }
 
 /// A namespace that passes for the pod's, with a number of its own.
-fn network(ino: u64) -> Network {
-    Network { netns: Netns::current().unwrap(), id: NetnsId { dev: 4, ino }, sides: Vec::new() }
+fn network(ino: u64) -> Arc<Network> {
+    Arc::new(Network { netns: Netns::current().unwrap(), id: NetnsId { dev: 4, ino }, sides: Vec::new() })
 }
 
 fn start(pod: PodRecord) -> (Arc<Fake>, Lifecycle<Fake>) {

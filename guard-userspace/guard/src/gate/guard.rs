@@ -1,0 +1,97 @@
+//! The guard, as a client in this pod meets it at the API server's address.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use guard_proxy::{GATE_PATH, GateProof};
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::identity::Identity;
+
+/// Connect and handshake, each. The guard is on this very machine.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The answer: the guard waits for its own packets at most 2 s.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest answer that is read, in bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// Finds the guard, or doesn't.
+pub(super) struct Guard {
+    host: String,
+    port: u16,
+    name: ServerName<'static>,
+    connector: TlsConnector,
+}
+
+impl Guard {
+    /// The guard where the API server should be.
+    pub(super) fn new(host: &str, port: u16, identity: &Identity) -> Result<Self> {
+        let host = host.trim_matches(['[', ']']).to_owned();
+        let name = ServerName::try_from(host.clone()).with_context(|| format!("{host} is no host name or address"))?;
+        let config = ClientConfig::builder().with_root_certificates(identity.roots.clone()).with_no_client_auth();
+        Ok(Self { host, port, name, connector: TlsConnector::from(Arc::new(config)) })
+    }
+
+    /// Asks for proof. The guard answers this path itself; an API server knows it not.
+    pub(super) async fn ask(&self, identity: &Identity) -> Result<GateProof> {
+        let place = format!("{}:{}", self.host, self.port);
+        let addresses = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
+        let address = addresses.with_context(|| format!("resolving {place}"))?.next();
+        let tcp = connect(address.with_context(|| format!("{place} has no address"))?)
+            .await
+            .with_context(|| format!("connecting to the Kubernetes API at {place}"))?;
+        let tls = self.handshake(tcp).await.with_context(|| {
+            format!("who answers at {place} is not the guard: its certificate is not of the CA in this pod's ca.crt, so connections are not redirected")
+        })?;
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.get(tls, identity)).await;
+        answer.with_context(|| format!("no answer from {place} in {} s", ANSWER_TIMEOUT.as_secs()))?
+    }
+
+    /// Whether it is the guard who answers on this connection.
+    pub(super) async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>> {
+        let handshake = self.connector.connect(self.name.clone(), tcp);
+        let tls = tokio::time::timeout(CONNECT_TIMEOUT, handshake).await;
+        Ok(tls.with_context(|| format!("no TLS handshake in {} s", CONNECT_TIMEOUT.as_secs()))??)
+    }
+
+    async fn get(&self, tls: TlsStream<TcpStream>, identity: &Identity) -> Result<GateProof> {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await.context("speaking HTTP")?;
+        let connection = tokio::spawn(connection);
+        let mut bearer =
+            http::HeaderValue::try_from(format!("Bearer {}", identity.token.as_str())).context("the token")?;
+        bearer.set_sensitive(true);
+        let request = Request::get(GATE_PATH)
+            .header(header::HOST, &self.host)
+            .header(header::AUTHORIZATION, bearer)
+            .body(Empty::<Bytes>::new())
+            .context("a request")?;
+        let response = sender.send_request(request).await.context("asking the guard for proof")?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        connection.abort();
+        let body = match body {
+            Ok(body) => body.to_bytes(),
+            Err(error) => bail!("reading the guard's answer: {error}"),
+        };
+        ensure!(status == StatusCode::OK, "the guard gives no proof ({status}): {}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).context("the answer is no proof: is the guard of this node of another version?")
+    }
+}
+
+/// A connection, in bounded time.
+pub(super) async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+    tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await?
+}

@@ -1,0 +1,311 @@
+//! `guard node`: everything that one node needs, put together.
+
+mod cluster;
+mod config;
+mod control_plane;
+mod door;
+mod enforcement;
+mod events;
+mod follow;
+mod metrics;
+mod observer;
+mod policies;
+mod proof;
+mod registry;
+mod reports;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use arc_swap::ArcSwap;
+use guard_certificates::{Reload, Serving};
+use guard_identity::{PodUid, TokenVerifier, VerifierOptions};
+use guard_kernel::kernel::Reports;
+use guard_kernel::netns::Netns;
+use guard_kernel::{Kernel, Options};
+use guard_proxy::{Drain, DrainSignal, Limits, Proxy, ProxyConfig, Timeouts, Upstream};
+use guard_telemetry::{Metrics, Readiness};
+use guard_workload::{Agents, CgroupTree};
+use rustls_pki_types::ServerName;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use cluster::{ApiServerKeys, Cluster};
+use config::Config;
+use door::Doors;
+use enforcement::{NodeEnforcement, SharedKernel};
+use events::Events;
+use follow::{Current, Follower};
+use metrics::Refusals;
+use policies::Policies;
+use proof::Prover;
+use registry::Registry;
+use reports::{Expected, Reporter};
+
+/// How often the serving certificate's files are looked at.
+const CERTIFICATE_POLL: Duration = Duration::from_secs(10);
+
+/// How long connections that have passed the drain's deadline may take to close.
+const CLOSE: Duration = Duration::from_secs(2);
+
+/// Command line of `guard node`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Name of this node's Node object.
+    #[arg(long, env = "NODE_NAME")]
+    node_name: String,
+    /// How to reach the API server; without it, as the pod that the guard runs in.
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+    /// The kubelet's root directory (its --root-dir).
+    #[arg(long, default_value = "/var/lib/kubelet")]
+    kubelet_root: PathBuf,
+    /// The kubelet's --cgroup-root, below the cgroup2 mount point. Without it, it is looked for.
+    #[arg(long)]
+    cgroup_root: Option<PathBuf>,
+    /// GuardPolicy documents that say what is denied. Without it, nothing is.
+    #[arg(long)]
+    deny_list: Option<PathBuf>,
+    /// The certificate shown to agents, PEM: for the API server's names and addresses, by the CA that agent pods hold as ca.crt.
+    #[arg(long)]
+    serving_certificate: PathBuf,
+    /// Its key, PEM.
+    #[arg(long)]
+    serving_key: PathBuf,
+    /// Where /metrics, /healthz and /readyz are served.
+    #[arg(long, default_value = "127.0.0.1:9464")]
+    metrics_address: SocketAddr,
+    /// Where programs and maps are pinned, on a bpffs.
+    #[arg(long, default_value = "/sys/fs/bpf/egress-guard")]
+    pin_directory: PathBuf,
+    /// Name of the guard's nft table.
+    #[arg(long, default_value = "egress_guard")]
+    table: String,
+    /// NFLOG group of its reports; one reader in a network namespace.
+    #[arg(long)]
+    log_group: Option<u16>,
+    /// What the cluster can't tell by itself (aliases of the API server, mark, NAT64 prefix), YAML.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// A name that the API server's certificate has.
+    #[arg(long, default_value = "kubernetes.default.svc")]
+    upstream_name: String,
+    /// How long exec, port-forward and logs may go on after a SIGTERM, in seconds.
+    #[arg(long, default_value_t = 600)]
+    drain_for: u64,
+    /// Log each refusal of the kernel programs themselves, at debug level.
+    #[arg(long)]
+    log_programs: bool,
+}
+
+/// Guards the agent pods of this node until SIGTERM or SIGINT. Enforcement stays when it ends.
+pub(crate) fn run(args: Args) -> Result<()> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?
+        .block_on(guard(args))
+}
+
+async fn guard(args: Args) -> Result<()> {
+    // Before anything else: from here on a signal drains instead of killing.
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let (drain, draining) = Drain::new();
+    let drain_for = Duration::from_secs(args.drain_for);
+
+    let metrics = Arc::new(Metrics::new().context("making the metrics")?);
+    let readiness = Readiness::default();
+    let (address, serve_metrics) =
+        guard_telemetry::serve(args.metrics_address, metrics.registry().clone(), readiness.clone()).await?;
+    tokio::spawn(serve_metrics);
+    tracing::info!(%address, "metrics");
+
+    let serving = TaskTracker::new();
+    let node = Node::start(&args, &metrics, &serving, draining)?;
+    let mut guarding = std::pin::pin!(node.run(&args, readiness.clone()));
+    tokio::select! {
+        ended = &mut guarding => ended?,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    readiness.set(false);
+
+    // `guarding` rests from here on, and is not dropped: it holds the doors, whose end cuts what they have accepted.
+    tracing::info!(drain_for = args.drain_for, "draining; the kernel goes on refusing, with or without this process");
+    drain.start(drain_for);
+    serving.close();
+    tokio::select! {
+        () = serving.wait() => {}
+        () = tokio::time::sleep(drain_for + CLOSE) => {}
+        _ = terminate.recv() => tracing::warn!("a second SIGTERM: what still runs is cut"),
+        _ = interrupt.recv() => tracing::warn!("a second SIGINT: what still runs is cut"),
+    }
+    Ok(())
+}
+
+/// The parts that are there before the API server is asked for anything.
+struct Node {
+    kernel: SharedKernel,
+    reports: Reports,
+    host: Arc<Netns>,
+    cgroups: CgroupTree,
+    config: Config,
+    policies: Policies,
+    certificate: Arc<Serving>,
+    enrolled: Vec<PodUid>,
+    metrics: Arc<Metrics>,
+    serving: TaskTracker,
+    draining: DrainSignal,
+}
+
+impl Node {
+    /// Reads what was configured and takes over what an earlier run has pinned. Nothing here needs the cluster, so enforcement is this
+    /// process's at once.
+    fn start(args: &Args, metrics: &Arc<Metrics>, serving: &TaskTracker, draining: DrainSignal) -> Result<Self> {
+        let config = Config::load(args.config.as_deref()).context("the configuration")?;
+        let policies = Policies::load(args.deny_list.as_deref())?;
+        let certificate =
+            Serving::load(&args.serving_certificate, &args.serving_key).context("the serving certificate")?;
+        let mount_point = guard_workload::mount_point()?;
+        let cgroups = CgroupTree::new(match &args.cgroup_root {
+            Some(root) => mount_point.join(root.strip_prefix("/").unwrap_or(root)),
+            None => mount_point,
+        });
+        let host = Arc::new(Netns::current()?);
+        let mut kernel = Kernel::open(&options(args, &config)?).context("setting up enforcement in the kernel")?;
+        let enrolled = kernel.enrolled().filter_map(|pinned| pinned.pod.parse().ok()).collect();
+        let reports = kernel.take_reports().context("the kernel's reports were taken before")?;
+        Ok(Self {
+            kernel: SharedKernel::new(kernel),
+            reports,
+            host,
+            cgroups,
+            config,
+            policies,
+            certificate: Arc::new(certificate),
+            enrolled,
+            metrics: Arc::clone(metrics),
+            serving: serving.clone(),
+            draining,
+        })
+    }
+
+    /// Serves until something fails for good.
+    async fn run(self, args: &Args, readiness: Readiness) -> Result<()> {
+        let cluster = Cluster::load(args.kubeconfig.as_deref()).await?;
+        let issuer = cluster.issuer().await;
+        tracing::info!(node = args.node_name, issuer, cgroups = %self.cgroups.root().display(), enrolled = self.enrolled.len(), "guarding");
+
+        let (registry, expected, events) = (Arc::<Registry>::default(), Arc::<Expected>::default(), Events::default());
+        let current = Arc::new(ArcSwap::from_pointee(Current::unknown()));
+        let refusals = Arc::new(Refusals::new(Arc::clone(&self.metrics)));
+        let (upstream, addresses) = watch::channel(Vec::new());
+        let prover = Prover {
+            node: args.node_name.clone(),
+            host: Arc::clone(&self.host),
+            kernel: self.kernel.clone(),
+            current: Arc::clone(&current),
+            registry: Arc::clone(&registry),
+            expected: Arc::clone(&expected),
+            asked: Mutex::default(),
+        };
+        let keys = Arc::new(ApiServerKeys(cluster.client.clone()));
+        let proxy = Proxy::new(ProxyConfig {
+            upstream: Upstream {
+                addresses,
+                server_name: ServerName::try_from(args.upstream_name.clone()).context("--upstream-name")?,
+                roots: Arc::clone(&cluster.roots),
+            },
+            serving: Arc::clone(&self.certificate) as _,
+            verifier: Arc::new(TokenVerifier::new(VerifierOptions::for_issuers(vec![issuer]), keys)),
+            policies: Arc::clone(&self.policies.engine),
+            observer: Arc::new(events.clone()),
+            gate: Arc::new(prover),
+            metrics: Arc::clone(&self.metrics),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+        })?;
+        let doors = Doors {
+            proxy,
+            kubelet_root: args.kubelet_root.clone(),
+            drain: self.draining.clone(),
+            events: events.clone(),
+            metrics: Arc::clone(&self.metrics),
+            serving: self.serving.clone(),
+        };
+        let enforcement = NodeEnforcement {
+            kernel: self.kernel.clone(),
+            host: Arc::clone(&self.host),
+            current: Arc::clone(&current),
+            registry: Arc::clone(&registry),
+            refusals: Arc::clone(&refusals),
+            doors: Arc::new(doors),
+            draining: self.draining,
+        };
+        let agents =
+            Agents::new(self.cgroups, self.host, Arc::new(enforcement), Arc::new(events.clone()), self.enrolled)?;
+        let follower = Follower {
+            node: args.node_name.clone(),
+            configured: self.config.control_plane,
+            server: cluster.server_addresses().await?,
+            kernel: self.kernel.clone(),
+            current,
+            upstream,
+        };
+        let reporter = Reporter { registry, expected, events: events.clone() };
+        let (closed, mut is_closed) = watch::channel(false);
+        let guard_pods = async {
+            // A pod that is attached before the set is known would be attached to an open one.
+            if is_closed.wait_for(|closed| *closed).await.is_err() {
+                return;
+            }
+            agents.run(cluster.client.clone(), &args.node_name, move || readiness.set(true)).await;
+        };
+        tokio::select! {
+            () = guard_pods => anyhow::bail!("the watch of this node's pods has ended"),
+            () = follower.run(cluster.client.clone(), closed) => anyhow::bail!("the watch of the control plane has ended"),
+            ended = reporter.run(self.reports) => ended.context("reading the kernel's reports")?,
+            () = events.run(cluster.client.clone(), &args.node_name) => {}
+            () = refusals.run(self.kernel.clone()) => {}
+            () = follow_certificate(&self.certificate) => {}
+            () = never_ending(self.policies.follow()) => {}
+            () = never_ending(cluster.follow_roots()) => {}
+        }
+        Ok(())
+    }
+}
+
+fn options(args: &Args, config: &Config) -> Result<Options> {
+    let mut options = Options {
+        table: args.table.clone(),
+        log_programs: args.log_programs,
+        ..Options::pinned_in(&args.pin_directory)
+    };
+    options.mark = config.mark()?.unwrap_or(options.mark);
+    options.nat64_prefix = config.nat64_prefix().unwrap_or(options.nat64_prefix);
+    options.log_group = args.log_group.unwrap_or(options.log_group);
+    Ok(options)
+}
+
+/// The last good certificate stays where a new one can't be used.
+async fn follow_certificate(certificate: &Serving) {
+    loop {
+        tokio::time::sleep(CERTIFICATE_POLL).await;
+        match certificate.reload() {
+            Ok(Reload::Unchanged) => {}
+            Ok(Reload::Replaced) => tracing::info!("the serving certificate has changed"),
+            Err(error) => tracing::error!(%error, "the new serving certificate is not used; the last good one stays"),
+        }
+    }
+}
+
+/// Some have nothing to follow, which ends nothing.
+async fn never_ending(work: impl Future<Output = ()>) {
+    work.await;
+    std::future::pending::<()>().await;
+}

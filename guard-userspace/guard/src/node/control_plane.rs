@@ -1,0 +1,281 @@
+//! The control-plane set of a cluster, from its `kubernetes` Service, the `EndpointSlice`s of that, and its Nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use guard_common::{PROTOCOL_TCP, PROTOCOL_UDP};
+use guard_kernel::kernel::{ControlPlaneSet, Entry, Service};
+use k8s_openapi::api::core::v1::{Node, Service as ServiceObject};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+use super::config::ControlPlane;
+
+/// The kubelet (10250, and 10255 read-only) and etcd (clients, peers).
+const NODE_TCP_PORTS: [u16; 4] = [10250, 10255, 2379, 2380];
+
+/// VXLAN (IANA's, Linux' old default), Geneve: what a node decapsulates is sent on from the node.
+const OVERLAY_UDP_PORTS: [u16; 3] = [4789, 8472, 6081];
+
+/// Cloud metadata: credentials of the node.
+const METADATA: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254))];
+
+/// What the cluster shows of its control plane.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct View {
+    /// Addresses of the `kubernetes` Service, all of whose ports are the control plane's.
+    service_addresses: BTreeSet<IpAddr>,
+    /// Its ports.
+    service_ports: BTreeSet<u16>,
+    /// API servers, by the name of the slice that lists them.
+    slices: BTreeMap<String, BTreeSet<SocketAddr>>,
+    /// API servers that were there when the last of them vanished from the slices: gone they may be, open they must not.
+    last_endpoints: BTreeSet<SocketAddr>,
+    /// Addresses of nodes, by name.
+    nodes: BTreeMap<String, BTreeSet<IpAddr>>,
+}
+
+impl View {
+    /// The `kubernetes` Service as it is now. It can't be gone for long: the API server makes it again.
+    pub(super) fn set_service(&mut self, service: &ServiceObject) {
+        let spec = service.spec.as_ref();
+        let cluster_ips = spec.iter().flat_map(|spec| spec.cluster_ips.iter().flatten().chain(spec.cluster_ip.iter()));
+        let external = spec.iter().flat_map(|spec| spec.external_ips.iter().flatten());
+        let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+        let ingress =
+            status.iter().flat_map(|status| status.ingress.iter().flatten()).filter_map(|point| point.ip.as_ref());
+        // `None` and `` stand for no address.
+        self.service_addresses =
+            cluster_ips.chain(external).chain(ingress).filter_map(|address| address.parse().ok()).collect();
+        self.service_ports = spec
+            .iter()
+            .flat_map(|spec| spec.ports.iter().flatten())
+            .filter_map(|port| u16::try_from(port.port).ok())
+            .collect();
+    }
+
+    /// Exactly these slices are there.
+    pub(super) fn set_slices<'a>(&mut self, slices: impl IntoIterator<Item = &'a EndpointSlice>) {
+        self.slices = slices
+            .into_iter()
+            .map(|slice| (slice.metadata.name.clone().unwrap_or_default(), endpoints(slice)))
+            .collect();
+        let listed: BTreeSet<_> = self.slices.values().flatten().copied().collect();
+        if !listed.is_empty() {
+            self.last_endpoints = listed;
+        }
+    }
+
+    /// Exactly these nodes are there.
+    pub(super) fn set_nodes<'a>(&mut self, nodes: impl IntoIterator<Item = &'a Node>) {
+        self.nodes = nodes
+            .into_iter()
+            .map(|node| (node.metadata.name.clone().unwrap_or_default(), node_addresses(node)))
+            .collect();
+    }
+
+    /// API servers to dial.
+    pub(super) fn endpoints(&self) -> Vec<SocketAddr> {
+        self.last_endpoints.iter().copied().collect()
+    }
+
+    /// The set, for the node of this name.
+    pub(super) fn control_plane(&self, node: &str, configured: &ControlPlane) -> ControlPlaneSet {
+        let mut entries: BTreeSet<Entry> = configured.entries().collect();
+        entries.extend(METADATA.map(|address| Entry { address, service: Service::All }));
+        for address in self.service_addresses.iter().copied() {
+            entries.insert(Entry { address, service: Service::All });
+            entries.extend(
+                self.service_ports.iter().map(|port| Entry { address, service: Service::ApiServer { port: *port } }),
+            );
+        }
+        entries.extend(
+            self.last_endpoints.iter().map(|endpoint| Entry {
+                address: endpoint.ip(),
+                service: Service::ApiServer { port: endpoint.port() },
+            }),
+        );
+        for address in self.nodes.values().flatten().copied() {
+            let refused = |protocol, port| Entry { address, service: Service::Refused { protocol, port } };
+            entries.extend(NODE_TCP_PORTS.map(|port| refused(None, port)));
+            entries.extend(OVERLAY_UDP_PORTS.map(|port| refused(Some(PROTOCOL_UDP), port)));
+        }
+        let mut local_ports: BTreeSet<_> = configured.local_ports().collect();
+        local_ports.extend(NODE_TCP_PORTS.map(|port| (PROTOCOL_TCP, port)));
+        local_ports.extend(OVERLAY_UDP_PORTS.map(|port| (PROTOCOL_UDP, port)));
+        // An API server on this very node answers on every address of it.
+        let own = self.nodes.get(node);
+        let is_own = |endpoint: &&SocketAddr| own.is_some_and(|addresses| addresses.contains(&endpoint.ip()));
+        local_ports.extend(self.last_endpoints.iter().filter(is_own).map(|endpoint| (PROTOCOL_TCP, endpoint.port())));
+        ControlPlaneSet { entries, local_ports }
+    }
+
+    /// What a gate must find refused, or intercepted: a choice that shows each kind of entry once or more.
+    pub(super) fn witnesses(&self, node: &str) -> Vec<SocketAddr> {
+        /// A gate tries each in turn, so there is no more of them than that.
+        const MAX: usize = 16;
+        let services = self
+            .service_addresses
+            .iter()
+            .flat_map(|address| self.service_ports.iter().map(|port| SocketAddr::new(*address, *port)));
+        let own = self.nodes.get(node).into_iter().flatten();
+        let kubelet = own.flat_map(|address| [10250, 2379].map(|port| SocketAddr::new(*address, port)));
+        let metadata = METADATA.map(|address| SocketAddr::new(address, 80));
+        services.chain(kubelet).chain(metadata).chain(self.last_endpoints.iter().copied()).take(MAX).collect()
+    }
+}
+
+/// Whether a connection to this address falls under the set.
+pub(super) fn contains(set: &ControlPlaneSet, remote: SocketAddr) -> bool {
+    let address = remote.ip().to_canonical();
+    let has = |service| set.entries.contains(&Entry { address, service });
+    let port = remote.port();
+    has(Service::All)
+        || has(Service::ApiServer { port })
+        || has(Service::Refused { protocol: None, port })
+        || has(Service::Refused { protocol: Some(PROTOCOL_TCP), port })
+}
+
+fn endpoints(slice: &EndpointSlice) -> BTreeSet<SocketAddr> {
+    let ports: Vec<_> = slice
+        .ports
+        .iter()
+        .flatten()
+        .filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"))
+        .filter_map(|port| u16::try_from(port.port?).ok())
+        .collect();
+    let addresses = slice.endpoints.iter().flatten().flat_map(|endpoint| &endpoint.addresses);
+    addresses
+        .filter_map(|address| address.parse().ok())
+        .flat_map(|address: IpAddr| ports.iter().map(move |port| SocketAddr::new(address, *port)))
+        .collect()
+}
+
+/// Host names are left out: what they resolve to is listed as well where the node has such an address.
+fn node_addresses(node: &Node) -> BTreeSet<IpAddr> {
+    let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
+    addresses.filter_map(|address| address.address.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn slice(addresses: &[&str]) -> EndpointSlice {
+        serde_json::from_value(json!({
+            "metadata": {"name": "kubernetes"}, "addressType": "IPv4",
+            "endpoints": [{"addresses": addresses}],
+            "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
+        }))
+        .unwrap()
+    }
+
+    fn node(name: &str, addresses: &[&str]) -> Node {
+        let addresses: Vec<_> =
+            addresses.iter().map(|address| json!({"type": "InternalIP", "address": address})).collect();
+        serde_json::from_value(json!({"metadata": {"name": name}, "status": {"addresses": addresses}})).unwrap()
+    }
+
+    fn view() -> View {
+        let service = serde_json::from_value(json!({
+            "spec": {"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1", "fd00:96::1"], "ports": [{"port": 443, "targetPort": 6443}]},
+        }))
+        .unwrap();
+        let mut view = View::default();
+        view.set_service(&service);
+        view.set_slices([&slice(&["192.168.0.1"])]);
+        view.set_nodes([&node("cp", &["192.168.0.1", "cp.example"]), &node("n1", &["192.168.0.2", "fd00::2"])]);
+        view
+    }
+
+    fn entry(address: &str, service: Service) -> Entry {
+        Entry { address: address.parse().unwrap(), service }
+    }
+
+    #[test]
+    fn a_cluster_ip_is_the_api_server_and_nothing_else() {
+        let set = view().control_plane("n1", &ControlPlane::default());
+        for address in ["10.96.0.1", "fd00:96::1"] {
+            assert!(set.entries.contains(&entry(address, Service::All)), "{address}");
+            assert!(set.entries.contains(&entry(address, Service::ApiServer { port: 443 })), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_redirected_at_its_port_alone() {
+        let set = view().control_plane("n1", &ControlPlane::default());
+        assert!(set.entries.contains(&entry("192.168.0.1", Service::ApiServer { port: 6443 })));
+        assert!(!set.entries.contains(&entry("192.168.0.1", Service::All)));
+    }
+
+    #[test]
+    fn kubelet_etcd_and_overlay_are_refused_on_every_node() {
+        let set = view().control_plane("n1", &ControlPlane::default());
+        for address in ["192.168.0.1", "192.168.0.2", "fd00::2"] {
+            for port in [10250, 10255, 2379, 2380] {
+                assert!(
+                    set.entries.contains(&entry(address, Service::Refused { protocol: None, port })),
+                    "{address}:{port}"
+                );
+            }
+            for port in [4789, 8472, 6081] {
+                let service = Service::Refused { protocol: Some(PROTOCOL_UDP), port };
+                assert!(set.entries.contains(&entry(address, service)), "{address}:{port}");
+            }
+        }
+        assert!(set.local_ports.contains(&(PROTOCOL_TCP, 10250)));
+        assert!(set.local_ports.contains(&(PROTOCOL_UDP, 8472)));
+    }
+
+    #[test]
+    fn cloud_metadata_is_always_in_the_set() {
+        let set = View::default().control_plane("n1", &ControlPlane::default());
+        for address in ["169.254.169.254", "fd00:ec2::254"] {
+            assert!(set.entries.contains(&entry(address, Service::All)), "{address}");
+        }
+    }
+
+    #[test]
+    fn the_api_servers_port_is_local_where_the_api_server_is() {
+        let view = view();
+        let ports = |node| view.control_plane(node, &ControlPlane::default()).local_ports;
+        assert!(ports("cp").contains(&(PROTOCOL_TCP, 6443)));
+        assert!(!ports("n1").contains(&(PROTOCOL_TCP, 6443)));
+    }
+
+    #[test]
+    fn endpoints_follow_the_slices_and_never_become_none() {
+        let mut view = view();
+        view.set_slices([&slice(&["192.168.0.1", "192.168.0.9"])]);
+        assert_eq!(view.endpoints().len(), 2);
+        view.set_slices([&slice(&["192.168.0.9"])]);
+        assert_eq!(view.endpoints(), ["192.168.0.9:6443".parse().unwrap()]);
+        view.set_slices([]);
+        assert_eq!(view.endpoints(), ["192.168.0.9:6443".parse().unwrap()]);
+    }
+
+    #[test]
+    fn established_connections_to_the_set_are_told_from_others() {
+        let set = view().control_plane("n1", &ControlPlane::default());
+        for remote in
+            ["10.96.0.1:443", "10.96.0.1:80", "192.168.0.1:6443", "192.168.0.2:10250", "[::ffff:192.168.0.1]:6443"]
+        {
+            assert!(contains(&set, remote.parse().unwrap()), "{remote}");
+        }
+        for remote in ["192.168.0.1:22", "10.96.0.10:53", "192.168.0.2:4789"] {
+            assert!(!contains(&set, remote.parse().unwrap()), "{remote}");
+        }
+    }
+
+    #[test]
+    fn a_gate_is_shown_each_kind_of_entry() {
+        let witnesses = view().witnesses("n1");
+        for witness in
+            ["10.96.0.1:443", "192.168.0.1:6443", "192.168.0.2:10250", "192.168.0.2:2379", "169.254.169.254:80"]
+        {
+            assert!(witnesses.contains(&witness.parse().unwrap()), "{witness} is not in {witnesses:?}");
+        }
+    }
+}

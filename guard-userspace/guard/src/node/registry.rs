@@ -1,0 +1,51 @@
+//! Who is who on this node: the kernel's numbers and the pods behind them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use guard_identity::{PodIdentity, PodUid, WorkloadId};
+use guard_workload::Network;
+
+/// All enrolled pods.
+#[derive(Default)]
+pub(super) struct Registry(Mutex<HashMap<WorkloadId, Enrolled>>);
+
+/// One of them.
+#[derive(Clone)]
+pub(super) struct Enrolled {
+    /// The pod.
+    pub(super) pod: PodIdentity,
+    /// The uid that the node knows it by.
+    node_uid: PodUid,
+    /// Its network, once it is guarded.
+    pub(super) network: Option<Arc<Network>>,
+}
+
+impl Registry {
+    /// A pod is enrolled.
+    pub(super) fn add(&self, id: WorkloadId, pod: PodIdentity, node_uid: PodUid) {
+        self.lock().insert(id, Enrolled { pod, node_uid, network: None });
+    }
+
+    /// Its network is guarded.
+    pub(super) fn set_network(&self, id: WorkloadId, network: &Arc<Network>) {
+        if let Some(enrolled) = self.lock().get_mut(&id) {
+            enrolled.network = Some(Arc::clone(network));
+        }
+    }
+
+    /// It is released.
+    pub(super) fn remove(&self, node_uid: &PodUid) {
+        self.lock().retain(|_, enrolled| enrolled.node_uid != *node_uid);
+    }
+
+    /// The pod of a number.
+    pub(super) fn get(&self, id: WorkloadId) -> Option<Enrolled> {
+        self.lock().get(&id).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<WorkloadId, Enrolled>> {
+        // Every change is one call: a panic in between leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
