@@ -31,7 +31,8 @@ impl Hierarchies {
             let folder = mount.join(path);
             fs::create_dir_all(&folder).with_context(|| format!("making the cgroup {}", folder.display()))?;
         }
-        Ok(())
+        // Where cgroup2 has the controllers, a child has only what its parents hand down; the kubelet wants them all.
+        if self.v1.is_empty() { hand_down(&self.v2, path) } else { Ok(()) }
     }
 
     /// Kills all that runs in this tree of cgroup2 and waits until it is empty.
@@ -66,6 +67,21 @@ impl Hierarchies {
     fn all(&self) -> impl Iterator<Item = &PathBuf> {
         std::iter::once(&self.v2).chain(&self.v1)
     }
+}
+
+/// Enables every controller on the way from the mount to the parent of `path`.
+fn hand_down(mount: &Path, path: &str) -> Result<()> {
+    let steps = Path::new(path).components().count();
+    let mut folders: Vec<PathBuf> = mount.join(path).ancestors().skip(1).take(steps).map(Path::to_owned).collect();
+    folders.reverse();
+    for folder in folders {
+        let available = fs::read_to_string(folder.join("cgroup.controllers"))
+            .with_context(|| format!("reading the controllers of {}", folder.display()))?;
+        let wanted: Vec<String> = available.split_whitespace().map(|name| format!("+{name}")).collect();
+        fs::write(folder.join("cgroup.subtree_control"), wanted.join(" "))
+            .with_context(|| format!("handing the controllers of {} down", folder.display()))?;
+    }
+    Ok(())
 }
 
 /// A cgroup folder can't be emptied, only its child groups removed, deepest first.
@@ -111,6 +127,21 @@ mod tests {
         let found = parse(table).unwrap();
         assert_eq!(found.v2, Path::new("/sys/fs/cgroup/unified"));
         assert_eq!(found.v1, [Path::new("/sys/fs/cgroup/cpu")]);
+    }
+
+    #[test]
+    fn controllers_are_handed_down_to_the_parent_and_no_further() {
+        let mount = tempfile::tempdir().unwrap();
+        let leaf = mount.path().join("a/b");
+        fs::create_dir_all(&leaf).unwrap();
+        for folder in [mount.path(), &mount.path().join("a"), &leaf] {
+            fs::write(folder.join("cgroup.controllers"), "cpu memory\n").unwrap();
+        }
+        hand_down(mount.path(), "a/b").unwrap();
+        let control = |folder: &Path| fs::read_to_string(folder.join("cgroup.subtree_control")).ok();
+        assert_eq!(control(mount.path()).as_deref(), Some("+cpu +memory"));
+        assert_eq!(control(&mount.path().join("a")).as_deref(), Some("+cpu +memory"));
+        assert_eq!(control(&leaf), None);
     }
 
     #[test]

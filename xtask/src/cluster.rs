@@ -9,6 +9,7 @@ mod kubeconfig;
 mod network;
 mod node;
 mod objects;
+mod owner;
 mod pki;
 mod status;
 mod up;
@@ -22,6 +23,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 pub use cleanup::down;
+pub use owner::{disown, own, sweep};
 pub use status::{Part, names, status};
 pub use up::{UpOptions, up};
 

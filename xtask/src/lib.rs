@@ -17,5 +17,6 @@ pub mod process;
 pub mod progress;
 pub mod run;
 pub mod setup;
+pub mod sysctl;
 pub mod tools;
 pub mod wait;

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use crate::sysctl;
+
 /// Where the BPF file system belongs.
 pub const BPFFS: &str = "/sys/fs/bpf";
 /// Where `ip netns` keeps namespaces.
 pub const NETNS: &str = "/run/netns";
-/// What we mounted is remembered here, so that the last `cluster down` takes it away again.
-const OURS: &str = "/run/egress-guard";
+/// The folder of all clusters' sockets. What was changed on the machine is remembered here, so that the last `cluster down` undoes it.
+pub const OURS: &str = "/run/egress-guard";
 
 /// The mount points below a folder, parents before children.
 pub fn below(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -53,7 +55,7 @@ pub fn ensure_netns_folder() -> Result<()> {
     })
 }
 
-/// Takes both away again, if they were mounted here and nothing is in them.
+/// After the last cluster: takes both away again, if they were mounted here and nothing is in them, and puts settings back.
 pub fn release() {
     let Ok(entries) = fs::read_dir(OURS) else { return };
     if entries.flatten().any(|entry| entry.path().is_dir()) {
@@ -66,6 +68,7 @@ pub fn release() {
             let _ = fs::remove_file(marker(name));
         }
     }
+    sysctl::restore(Path::new(OURS));
     // Not empty while a marker is left.
     let _ = fs::remove_dir(OURS);
 }

@@ -23,6 +23,13 @@ pub struct Recorded {
 }
 
 impl Recorded {
+    /// The process that asks.
+    pub fn this_process() -> Result<Self> {
+        let pid = i32::try_from(std::process::id()).context("a pid fits an i32")?;
+        let started = start_time(pid).context("reading /proc/self/stat")?;
+        Ok(Self { name: "xtask".to_owned(), pid, started, log: PathBuf::new() })
+    }
+
     /// Whether this very process still runs.
     pub fn alive(&self) -> bool {
         start_time(self.pid) == Some(self.started)
@@ -134,10 +141,8 @@ mod tests {
 
     #[test]
     fn this_process_is_alive_and_a_reused_pid_is_not() {
-        let pid = i32::try_from(std::process::id()).unwrap();
-        let started = start_time(pid).unwrap();
-        let me = Recorded { name: "test".into(), pid, started, log: PathBuf::new() };
+        let me = Recorded::this_process().unwrap();
         assert!(me.alive());
-        assert!(!Recorded { started: started + 1, ..me }.alive());
+        assert!(!Recorded { started: me.started + 1, ..me }.alive());
     }
 }

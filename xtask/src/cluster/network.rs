@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use super::Name;
 use crate::netns;
-use crate::run::{capture_with_input, command};
+use crate::run::{capture, capture_with_input, command};
 
 /// The most nodes that the address plan and the names are meant for.
 pub(super) const MOST_NODES: usize = 9;
@@ -113,20 +113,21 @@ fn ip(name: &Name, machine: &str, lines: &str) -> Result<()> {
 
 /// The namespace routes, and its bridges hand packets to netfilter: else a ClusterIP whose pod is on the same bridge never answers.
 fn forwards(namespace: &Path) -> Result<()> {
+    if !Path::new("/proc/sys/net/bridge").exists() {
+        capture(&mut command("modprobe", ["br_netfilter"]))
+            .context("the kernel lacks br_netfilter (CONFIG_BRIDGE_NETFILTER)")?;
+    }
     netns::run_in(namespace, || {
-        for (setting, value, needed) in [
-            ("ipv4/ip_forward", "1", true),
-            ("ipv6/conf/all/forwarding", "1", true),
-            ("ipv6/conf/all/accept_dad", "0", true),
-            ("ipv6/conf/default/accept_dad", "0", true),
-            ("bridge/bridge-nf-call-iptables", "1", false),
-            ("bridge/bridge-nf-call-ip6tables", "1", false),
+        for (setting, value) in [
+            ("ipv4/ip_forward", "1"),
+            ("ipv6/conf/all/forwarding", "1"),
+            ("ipv6/conf/all/accept_dad", "0"),
+            ("ipv6/conf/default/accept_dad", "0"),
+            ("bridge/bridge-nf-call-iptables", "1"),
+            ("bridge/bridge-nf-call-ip6tables", "1"),
         ] {
             let file = Path::new("/proc/sys/net").join(setting);
-            let written = fs::write(&file, value);
-            if needed || file.exists() {
-                written.with_context(|| format!("setting {} to {value}", file.display()))?;
-            }
+            fs::write(&file, value).with_context(|| format!("setting {} to {value}", file.display()))?;
         }
         Ok(())
     })

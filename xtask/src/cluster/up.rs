@@ -26,6 +26,7 @@ use crate::paths::Paths;
 use crate::process::{Place, Recorded};
 use crate::progress::Progress;
 use crate::run;
+use crate::sysctl;
 use crate::wait::Wait;
 
 /// No part of a cluster may take longer than this to be ready, on two busy cores.
@@ -88,6 +89,7 @@ fn start_all(
     fs::create_dir_all(dir.join("logs")).with_context(|| format!("making {}", dir.display()))?;
     fs::create_dir_all(options.name.run_dir()).context("making the folder for sockets in /run/egress-guard")?;
     mounts::ensure_bpffs()?;
+    sysctl::remember(Path::new(mounts::OURS))?;
     let control_plane = ControlPlane::prepare(&dir, binaries)?;
     let hierarchies = Hierarchies::find()?;
     let namespaces = network::create(&options.name, options.nodes)?;

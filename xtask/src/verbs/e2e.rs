@@ -68,11 +68,14 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     /// Brings a cluster up, runs the area, and takes the cluster down, however the tests end.
     pub(crate) fn against_a_fresh_cluster(&self) -> Result<Counts> {
+        cluster::sweep(self.paths, self.progress)?;
         let name = fresh_name(&self.area.name)?;
+        cluster::own(self.paths, &name)?;
         let cluster = cluster::up(self.paths, &UpOptions { name: name.clone(), nodes: NODES }, self.progress)?;
         let result = self.against(&cluster);
         let failed = !result.as_ref().is_ok_and(|counts| counts.failed == 0);
         if self.keep {
+            cluster::disown(self.paths, &name)?;
             self.progress.note(&format!("cluster {name} stays up: cargo xtask cluster down --name {name}"));
             return result;
         }
@@ -80,7 +83,7 @@ impl Run<'_> {
             keep_logs(self.paths, &cluster, self.progress);
         }
         // The tests' own error comes first, but a cluster that can't be taken down is a failure too.
-        let down = cluster::down(self.paths, &name);
+        let down = cluster::down(self.paths, &name).and_then(|()| cluster::disown(self.paths, &name));
         let counts = result?;
         down.with_context(|| format!("after the tests of area {}", self.area.name))?;
         Ok(counts)
