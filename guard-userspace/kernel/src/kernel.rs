@@ -4,6 +4,7 @@
 
 mod address_book;
 mod bpffs;
+mod clsact;
 mod control_plane;
 mod counters;
 mod link;
@@ -105,6 +106,9 @@ impl Kernel {
     /// Call it in the node's own network namespace: the nft table is made there, and interfaces are looked up there.
     pub fn open(options: &Options) -> Result<Self, Error> {
         requirements::check()?;
+        for missing in Self::missing_features() {
+            tracing::warn!("this kernel has {missing}");
+        }
         let pins = Pins::open(&options.pin_directory)?;
         let host = Netns::current()?;
         let table =
@@ -118,9 +122,17 @@ impl Kernel {
             }
             pods.insert(pinned.pod, pinned.workload);
         }
+        for interface in maps.veths()? {
+            programs.take_over_veth(interface)?;
+        }
         let addresses = AddressBook::new(maps.addresses()?);
         let reports = Some(Reports::new(ring, netfilter.clone(), host, addresses.clone()));
         Ok(Self { programs, maps, pins, netfilter, addresses, pods, reports })
+    }
+
+    /// What this kernel lacks, and what that means. [`Self::open`] warns of each; without what it can't do without, it fails.
+    pub fn missing_features() -> Vec<&'static str> {
+        requirements::missing()
     }
 
     /// The pods that are enrolled, those of an earlier process included.
@@ -193,6 +205,9 @@ impl Kernel {
         let Some(workload) = self.pods.get(pod).copied() else {
             return Ok(());
         };
+        for interface in self.maps.veths_of(workload)? {
+            self.programs.detach_veth(interface)?;
+        }
         self.pins.remove_pod(&Pinned { pod: pod.to_owned(), workload })?;
         self.maps.forget(workload)?;
         for address in self.addresses.remove(workload) {

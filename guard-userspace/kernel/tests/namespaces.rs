@@ -13,5 +13,7 @@ mod listener;
 mod netfilter;
 #[path = "namespaces/netns.rs"]
 mod netns;
+#[path = "namespaces/pod_hooks.rs"]
+mod pod_hooks;
 #[path = "namespaces/sockets.rs"]
 mod sockets;

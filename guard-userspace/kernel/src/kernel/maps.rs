@@ -71,7 +71,7 @@ impl Maps {
         for cookie in cookies {
             self.netns.remove(&cookie).map_err(|error| Error::map("NETNS", "deleting a workload", error))?;
         }
-        let interfaces = keys_where(&self.veths, "VETHS", |Raw(entry)| entry.workload == workload)?;
+        let interfaces = self.veths_of(workload)?;
         for address in self.addresses_of(&interfaces)? {
             self.veth_addresses
                 .remove(&Raw(address))
@@ -96,6 +96,16 @@ impl Maps {
             self.refusals.remove(&key).map_err(|error| Error::map("REFUSALS", "deleting a counter", error))?;
         }
         Ok(())
+    }
+
+    /// The host sides of every pod's veths.
+    pub(super) fn veths(&self) -> Result<Vec<u32>, Error> {
+        keys_where(&self.veths, "VETHS", |_| true)
+    }
+
+    /// The host sides of one pod's veths.
+    pub(super) fn veths_of(&self, workload: WorkloadId) -> Result<Vec<u32>, Error> {
+        keys_where(&self.veths, "VETHS", |Raw(entry)| entry.workload == workload)
     }
 
     /// Every pod's addresses, with its workload.

@@ -1,21 +1,27 @@
 //! The programs: loaded, attached to a pod's cgroup and veth, replaced in place.
 
-use std::{fs::File, os::fd::AsFd as _, path::Path};
+use std::{
+    fs::File,
+    os::fd::{AsFd as _, BorrowedFd},
+    path::Path,
+};
 
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{MapData, RingBuf},
     programs::{
         CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, LinkOrder, Program, ProgramError,
-        SchedClassifier, TcAttachType,
+        TcAttachType,
         links::{FdLink, LinkError},
         loaded_programs,
-        tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact},
+        tc::TcAttachOptions,
     },
 };
 
 use super::{
-    Options, Pinned, link, log,
+    Options, Pinned,
+    clsact::Clsact,
+    link, log,
     maps::{Maps, PINNED},
     pins::Pins,
     requirements::has_tcx,
@@ -38,13 +44,10 @@ const CGROUP_PROGRAMS: [&str; 9] = [
 ];
 const VETH_PROGRAM: &str = "guard_veth_ingress";
 
-/// Priority of the clsact filter where there is no tcx: before what a CNI attaches (Cilium: 1 as well, in its own order).
-const CLSACT_PRIORITY: u16 = 1;
-/// Its handle: fixed, so that a later process finds and replaces it.
-const CLSACT_HANDLE: u16 = 1;
-
 pub(super) struct Programs {
     ebpf: Ebpf,
+    /// Where there is no tcx.
+    clsact: Option<Clsact>,
 }
 
 /// How often a loaded program has run, where `kernel.bpf_stats_enabled` is on.
@@ -97,7 +100,8 @@ pub(super) fn load(options: &Options, pins: &Pins) -> Result<(Programs, Maps, Ri
         log::forward(&mut ebpf)?;
     }
     let (maps, ring) = Maps::take(&mut ebpf)?;
-    Ok((Programs { ebpf }, maps, ring))
+    let clsact = if has_tcx() { None } else { Some(Clsact::open()?) };
+    Ok((Programs { ebpf, clsact }, maps, ring))
 }
 
 impl Programs {
@@ -109,6 +113,16 @@ impl Programs {
         let program = self.ebpf.program(name).ok_or_else(|| Error::UnknownPin { pin: pin.to_owned() })?;
         let descriptor = program.fd().map_err(|error| Error::program("taking over with", name, error))?;
         link::update(pin, descriptor.as_fd())
+    }
+
+    /// The same for a veth whose program needs no pin.
+    pub(super) fn take_over_veth(&mut self, interface: u32) -> Result<(), Error> {
+        self.with_clsact(|clsact, program| clsact.replace(interface, VETH_PROGRAM, program))
+    }
+
+    /// Ends the program on a veth that needs no pin; the others end with their pins.
+    pub(super) fn detach_veth(&mut self, interface: u32) -> Result<(), Error> {
+        self.clsact.as_mut().map_or(Ok(()), |clsact| clsact.detach(interface))
     }
 
     pub(super) fn attach_cgroup(
@@ -143,6 +157,9 @@ impl Programs {
         pinned: &Pinned,
         pins: &Pins,
     ) -> Result<(), Error> {
+        if self.clsact.is_some() {
+            return self.with_clsact(|clsact, program| clsact.attach(interface, VETH_PROGRAM, program));
+        }
         let pin = pins.pod(pinned).join(format!("{VETH_PROGRAM}-{interface}"));
         if pin.exists() {
             return Ok(());
@@ -151,15 +168,25 @@ impl Programs {
             return Err(Error::MissingInObject { kind: "program", name: VETH_PROGRAM });
         };
         let failed = |error| Error::Attach { program: VETH_PROGRAM, to: name.to_owned(), source: error };
-        if has_tcx() {
-            let options = TcAttachOptions::TcxOrder(LinkOrder::first());
-            let id = program.attach_with_options(name, TcAttachType::Ingress, options).map_err(failed)?;
-            let link = program.take_link(id).map_err(failed)?;
-            let link = FdLink::try_from(link).map_err(|error| failed(not_a_link(error)))?;
-            link.pin(&pin).map_err(|error| Error::Pin { path: pin.clone(), source: Box::new(error) })?;
+        let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let id = program.attach_with_options(name, TcAttachType::Ingress, options).map_err(failed)?;
+        let link = program.take_link(id).map_err(failed)?;
+        let link = FdLink::try_from(link).map_err(|error| failed(not_a_link(error)))?;
+        link.pin(&pin).map_err(|error| Error::Pin { path: pin.clone(), source: Box::new(error) })?;
+        Ok(())
+    }
+
+    fn with_clsact(
+        &mut self,
+        work: impl FnOnce(&mut Clsact, BorrowedFd<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Some(clsact) = &mut self.clsact else {
             return Ok(());
-        }
-        attach_clsact(program, name).map_err(failed)
+        };
+        let name = VETH_PROGRAM;
+        let program = self.ebpf.program(name).ok_or(Error::MissingInObject { kind: "program", name })?;
+        let descriptor = program.fd().map_err(|error| Error::program("attaching", name, error))?;
+        work(clsact, descriptor.as_fd())
     }
 
     fn program(&mut self, name: &'static str) -> Result<&mut Program, Error> {
@@ -180,27 +207,4 @@ fn attach_skb(program: &mut CgroupSkb, cgroup: &File) -> Result<FdLink, ProgramE
 /// Links of cgroups came with 5.7: older kernels are refused at the start.
 fn not_a_link(error: LinkError) -> ProgramError {
     ProgramError::IOError(std::io::Error::other(error))
-}
-
-/// Before tcx a filter belongs to the interface: it needs no pin to stay, and goes when the interface goes.
-fn attach_clsact(program: &mut SchedClassifier, name: &str) -> Result<(), ProgramError> {
-    if let Err(error) = qdisc_add_clsact(name) {
-        tracing::debug!(interface = name, %error, "clsact is there already, or attaching will say why not");
-    }
-    let handle = TcHandle::new(0, CLSACT_HANDLE);
-    let options = TcAttachOptions::Netlink(NlOptions { priority: CLSACT_PRIORITY, handle, ..NlOptions::default() });
-    let id = match program.attach_with_options(name, TcAttachType::Ingress, options) {
-        Ok(id) => id,
-        // An earlier process's filter is there: replaced in place.
-        Err(_) => program.attach_to_link(SchedClassifierLink::attached(
-            name,
-            TcAttachType::Ingress,
-            CLSACT_PRIORITY,
-            handle,
-            None,
-        )?)?,
-    };
-    // Dropping the link would detach the filter.
-    std::mem::forget(program.take_link(id)?);
-    Ok(())
 }
