@@ -22,7 +22,7 @@ impl Counts {
     pub const ONE_FAILED: Self = Self { passed: 0, failed: 1 };
 
     /// Reads libtest's closing line of one binary.
-    fn of_line(line: &str) -> Option<Self> {
+    pub(crate) fn of_line(line: &str) -> Option<Self> {
         let rest = line.trim_start().strip_prefix("test result: ")?;
         let number = |what: &str| {
             rest.split([';', '.']).find_map(|part| part.trim().strip_suffix(what)?.trim().parse::<u64>().ok())

@@ -9,6 +9,7 @@ pub mod counts;
 pub mod golang;
 pub mod hash;
 pub mod images;
+pub mod kernels;
 pub mod lock;
 pub mod mounts;
 pub mod netns;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use verbs::{bench, cluster, codegen, demo, e2e, fuzz, image, test};
+use verbs::{bench, cluster, codegen, demo, e2e, fuzz, image, kernels, test};
 use xtask::build::{self, Profile};
 use xtask::paths::Paths;
 use xtask::progress::Progress;
@@ -49,6 +49,8 @@ enum Verb {
     E2e(e2e::Arguments),
     /// One benchmark; without a name, the benchmarks
     Bench(bench::Arguments),
+    /// The kernel programs on Debian's kernels, under QEMU
+    Kernels(kernels::Arguments),
     /// The fuzz targets
     Fuzz(fuzz::Arguments),
     /// Write the files that come from code
@@ -83,6 +85,7 @@ fn work(arguments: Arguments) -> Result<ExitCode> {
         Verb::Test(arguments) => test::run(&paths, &progress, &arguments),
         Verb::E2e(arguments) => e2e::run(&paths, &progress, &arguments),
         Verb::Bench(arguments) => bench::run(&paths, &progress, &arguments),
+        Verb::Kernels(arguments) => kernels::run(&paths, &progress, &arguments),
         Verb::Fuzz(arguments) => fuzz::run(&paths, &arguments),
         Verb::Codegen => Ok(codegen::run()),
         Verb::Image => image::run(&paths, &progress),

@@ -7,5 +7,6 @@ pub(crate) mod demo;
 pub(crate) mod e2e;
 pub(crate) mod fuzz;
 pub(crate) mod image;
+pub(crate) mod kernels;
 pub(crate) mod slow;
 pub(crate) mod test;

@@ -99,15 +99,14 @@ fn start_all(
     thread::scope(|scope| {
         let containerds: Vec<_> = cluster.nodes.iter().map(|node| scope.spawn(|| starter.containerd(node))).collect();
         starter.control_plane(&control_plane)?;
-        for (thread, (node, prepared)) in containerds.into_iter().zip(cluster.nodes.iter().zip(&prepared)) {
-            thread.join().map_err(|_| anyhow!("the thread that starts containerd panicked"))??;
+        for (node, prepared) in cluster.nodes.iter().zip(&prepared) {
+            starter.containerd_answers(node)?;
             starter.node(node, prepared)?;
         }
-        let imports: Vec<_> = cluster.nodes.iter().map(|node| scope.spawn(|| starter.import(node))).collect();
         starter.ready()?;
-        imports
+        containerds
             .into_iter()
-            .try_for_each(|thread| thread.join().map_err(|_| anyhow!("the thread that imports panicked"))?)
+            .try_for_each(|thread| thread.join().map_err(|_| anyhow!("the thread of a node panicked"))?)
     })?;
     cluster.save()?;
     Ok(cluster)
@@ -185,6 +184,7 @@ impl Starter<'_> {
         self.cluster.apply(&objects).context("making the IPv6 Service of the API server").map(drop)
     }
 
+    /// Starts containerd and gives it the images, while the control plane starts.
     fn containerd(&self, node: &Node) -> Result<()> {
         let dir = self.cluster.dir.join(&node.name);
         let state = node.containerd_socket.parent().context("a socket lies in a folder")?;
@@ -196,17 +196,18 @@ impl Starter<'_> {
             pod_cidrs: node.pod_cidrs.clone(),
         };
         debug_assert_eq!(containerd.socket(), node.containerd_socket);
-        let place = place(node);
-        let process = self.record(containerd.start(&node.name, &place)?)?;
+        self.record(containerd.start(&node.name, &place(node))?)?;
+        self.containerd_answers(node)?;
+        // The pause image comes first: no pod starts without it.
+        self.archives.iter().try_for_each(|archive| images::import(self.cluster, node, archive))
+    }
+
+    fn containerd_answers(&self, node: &Node) -> Result<()> {
+        let process = self.find(&format!("{}/containerd", node.name))?;
         self.wait(&process.name, &process, || {
             let answer = run::capture(&mut node.ctr(&self.cluster.binaries, ["version"]));
             Ok(answer.err().map(|error| last_line(&error)))
-        })?;
-        // Without its pause image no pod starts, so this one is there before the kubelet; the others come while it starts.
-        self.archives
-            .iter()
-            .filter(|archive| archive.needed_first)
-            .try_for_each(|archive| self.import_one(node, archive))
+        })
     }
 
     fn node(&self, node: &Node, prepared: &Prepared) -> Result<()> {
@@ -214,17 +215,6 @@ impl Starter<'_> {
         self.record(prepared.start_kubelet(node, &self.cluster.binaries, &place)?)?;
         self.record(prepared.start_proxy(node, &self.cluster.binaries, &place)?)?;
         Ok(())
-    }
-
-    fn import(&self, node: &Node) -> Result<()> {
-        self.archives
-            .iter()
-            .filter(|archive| !archive.needed_first)
-            .try_for_each(|archive| self.import_one(node, archive))
-    }
-
-    fn import_one(&self, node: &Node, archive: &Archive) -> Result<()> {
-        images::import(self.cluster, node, archive)
     }
 
     /// Everything that a pod needs: nodes that are Ready, Services that work, the default `ServiceAccount`.

@@ -21,8 +21,6 @@ pub struct Archive {
     pub path: PathBuf,
     /// Names its content: another content, another key.
     pub key: String,
-    /// Whether no pod starts without it.
-    pub needed_first: bool,
 }
 
 /// What an image is, beside its layers.
@@ -41,8 +39,7 @@ impl Image<'_> {
         let key = hash::of(index.as_bytes())[..16].to_owned();
         let folder = paths.images().join(&key);
         let path = folder.join("image.tar");
-        let archive =
-            Archive { image: self.name.to_owned(), path: path.clone(), key, needed_first: self.name == super::PAUSE };
+        let archive = Archive { image: self.name.to_owned(), path: path.clone(), key };
         if path.exists() {
             return Ok(archive);
         }
