@@ -1,4 +1,4 @@
-//! The end-to-end tests, by area: each is a file in `tests/tests`, its first line says what it shows.
+//! The end-to-end tests, by area: each is a program in `tests/tests`, its first line says what it shows.
 
 use std::fs;
 use std::path::Path;
@@ -21,13 +21,14 @@ pub fn areas(paths: &Paths) -> Result<Vec<Part>> {
     parts_in(&paths.root.join("tests/tests"))
 }
 
-/// The Rust files of a folder; none if there is no such folder.
+/// The programs that cargo finds in a folder: `NAME.rs`, or `NAME/main.rs`. None if there is no such folder.
 pub fn parts_in(folder: &Path) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
-    for file in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
-        if file.extension().is_some_and(|kind| kind == "rs") {
-            let name = file.file_stem().context("a file has a name")?.to_string_lossy().into_owned();
-            let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let source = if path.is_dir() { path.join("main.rs") } else { path.clone() };
+        if source.extension().is_some_and(|kind| kind == "rs") && source.exists() {
+            let name = path.file_stem().context("a file has a name")?.to_string_lossy().into_owned();
+            let text = fs::read_to_string(&source).with_context(|| format!("reading {}", source.display()))?;
             parts.push(Part { name, about: about(&text) });
         }
     }
@@ -56,11 +57,12 @@ mod tests {
         fs::write(folder.path().join("b.rs"), "//! The second.\n//! More.\n").unwrap();
         fs::write(folder.path().join("a.rs"), "fn main() {}\n").unwrap();
         fs::write(folder.path().join("notes.txt"), "").unwrap();
+        fs::create_dir_all(folder.path().join("c")).unwrap();
+        fs::write(folder.path().join("c/main.rs"), "//! The third.\n").unwrap();
+        fs::create_dir_all(folder.path().join("helpers")).unwrap();
         let parts = parts_in(folder.path()).unwrap();
-        assert_eq!(
-            parts,
-            [Part { name: "a".into(), about: String::new() }, Part { name: "b".into(), about: "The second.".into() }]
-        );
+        let part = |name: &str, about: &str| Part { name: name.into(), about: about.into() };
+        assert_eq!(parts, [part("a", ""), part("b", "The second."), part("c", "The third.")]);
         assert!(parts_in(&folder.path().join("nothing")).unwrap().is_empty());
     }
 }

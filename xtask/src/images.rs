@@ -7,6 +7,7 @@ mod recipes;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -29,10 +30,30 @@ pub const AGENT_NODE: &str = "egressguard.io/test/agent-node:1";
 /// The guard's own binary, as `/usr/local/bin/guard`.
 pub const GATE: &str = "egressguard.io/test/gate:1";
 
+const DAY: Duration = Duration::from_hours(24);
+
 /// Makes the images whose content is new. The guard and the probe are taken from the target folder, if they are built.
 pub fn ensure(paths: &Paths, binaries: &Path, progress: &Progress) -> Result<Vec<Archive>> {
     let _lock = lock::hold(&paths.images().join("lock"), "making images")?;
-    recipes::all(paths, binaries, progress)
+    let archives = recipes::all(paths, binaries, progress)?;
+    prune(paths, &archives)?;
+    Ok(archives)
+}
+
+/// Every build of the guard makes another image: those of yesterday go.
+fn prune(paths: &Paths, keep: &[Archive]) -> Result<()> {
+    let is_old = |path: &Path| {
+        let used = fs::metadata(path).and_then(|metadata| metadata.modified());
+        used.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > DAY))
+    };
+    let folder = paths.images();
+    for path in fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let kept = keep.iter().any(|archive| archive.path.starts_with(&path));
+        if path.join("image.tar").exists() && !kept && is_old(&path) {
+            fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    layer::prune(paths, is_old)
 }
 
 /// Brings the nodes of a running cluster up to date with what is built.

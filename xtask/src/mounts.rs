@@ -62,7 +62,8 @@ pub fn release() {
         return; // another cluster stands
     }
     for (point, name) in [(BPFFS, "bpffs"), (NETNS, "netns")] {
-        let empty = fs::read_dir(point).is_ok_and(|mut entries| entries.next().is_none());
+        let empty =
+            fs::read_dir(point).is_ok_and(|entries| !entries.flatten().any(|entry| !is_kernels_own(&entry.path())));
         if empty && marker(name).exists() && umount2(point, MntFlags::empty()).is_ok() {
             // A marker that stays is harmless: the next `release` finds nothing mounted.
             let _ = fs::remove_file(marker(name));
@@ -71,6 +72,11 @@ pub fn release() {
     sysctl::restore(Path::new(OURS));
     // Not empty while a marker is left.
     let _ = fs::remove_dir(OURS);
+}
+
+/// The kernel puts `maps.debug` and `progs.debug` into every bpffs (its preloaded iterators).
+fn is_kernels_own(path: &Path) -> bool {
+    path.extension().is_some_and(|kind| kind == "debug")
 }
 
 fn ensure(point: &str, name: &str, mount: impl FnOnce() -> Result<()>) -> Result<()> {

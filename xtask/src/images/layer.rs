@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub(super) fn cached(paths: &Paths, recipe: &str, fill: impl FnOnce(&Path) -> Re
         && let Ok(layer) = serde_json::from_slice::<Layer>(&text)
         && layer.file.exists()
     {
+        // Its time says when it was last of use.
+        let _ = File::options().append(true).open(&description).and_then(|file| file.set_modified(SystemTime::now()));
         return Ok(layer);
     }
     let root = folder.join(format!("{key}.{}", std::process::id()));
@@ -42,6 +45,20 @@ pub(super) fn cached(paths: &Paths, recipe: &str, fill: impl FnOnce(&Path) -> Re
     let text = serde_json::to_vec(&layer).context("describing a layer")?;
     fs::write(&description, text).with_context(|| format!("writing {}", description.display()))?;
     Ok(layer)
+}
+
+/// Removes the layers that nothing has asked for lately.
+pub(super) fn prune(paths: &Paths, is_old: impl Fn(&Path) -> bool) -> Result<()> {
+    for description in
+        fs::read_dir(paths.images().join("layers")).into_iter().flatten().flatten().map(|entry| entry.path())
+    {
+        if description.extension().is_some_and(|kind| kind == "json") && is_old(&description) {
+            for file in [description.with_extension("tar"), description] {
+                fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Packs a folder: sorted, owned by root, with no times.
@@ -140,5 +157,16 @@ mod tests {
         let first = cached(&paths, "x v1", fill).unwrap();
         let again = cached(&paths, "x v1", |_| panic!("it is in the cache")).unwrap();
         assert_eq!(first.digest, again.digest);
+    }
+
+    #[test]
+    fn only_old_layers_are_pruned() {
+        let cache = tempfile::tempdir().unwrap();
+        let paths = Paths { root: PathBuf::new(), cache: cache.path().to_owned() };
+        let layer = cached(&paths, "x v1", |root| Ok(fs::write(root.join("x"), "x")?)).unwrap();
+        prune(&paths, |_| false).unwrap();
+        assert!(layer.file.exists());
+        prune(&paths, |_| true).unwrap();
+        assert!(!layer.file.exists());
     }
 }
