@@ -93,7 +93,7 @@ async fn attempt(args: &Args) -> Result<GateProof> {
     ensure!(!proof.refused.is_empty(), "the guard named no address of the control plane to try");
     for address in &proof.refused {
         ways::udp_is_refused(*address)?;
-        ways::tcp_is_closed(*address, &guard).await?;
+        ways::tcp_is_closed(*address, &guard, &identity).await?;
     }
     Ok(proof)
 }

@@ -1,5 +1,6 @@
 //! `guard node`: everything that one node needs, put together.
 
+mod certificates;
 mod cluster;
 mod config;
 mod control_plane;
@@ -34,6 +35,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use certificates::Certificates;
 use cluster::{ApiServerKeys, Cluster};
 use config::Config;
 use door::Doors;
@@ -215,12 +217,9 @@ impl Node {
             asked: Mutex::default(),
         };
         let keys = Arc::new(ApiServerKeys(cluster.client.clone()));
+        let server_name = ServerName::try_from(args.upstream_name.clone()).context("--upstream-name")?;
         let proxy = Proxy::new(ProxyConfig {
-            upstream: Upstream {
-                addresses,
-                server_name: ServerName::try_from(args.upstream_name.clone()).context("--upstream-name")?,
-                roots: Arc::clone(&cluster.roots),
-            },
+            upstream: Upstream { addresses, server_name: server_name.clone(), roots: Arc::clone(&cluster.roots) },
             serving: Arc::clone(&self.certificate) as _,
             verifier: Arc::new(TokenVerifier::new(VerifierOptions::for_issuers(vec![issuer]), keys)),
             policies: Arc::clone(&self.policies.engine),
@@ -253,6 +252,7 @@ impl Node {
             node: args.node_name.clone(),
             configured: self.config.control_plane,
             server: cluster.server_addresses().await?,
+            certificates: Certificates { roots: Arc::clone(&cluster.roots), server_name },
             kernel: self.kernel.clone(),
             current,
             upstream,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use guard_proxy::{GATE_PATH, GateProof};
-use http::{Request, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -16,6 +16,7 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::identity::Identity;
 
@@ -24,6 +25,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The answer: the guard waits for its own packets at most 2 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A path of the guard's own where it has nothing to say: never forwarded.
+const NOWHERE: &str = "/egressguard.io/v1";
 
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -56,38 +60,46 @@ impl Guard {
         let tls = self.handshake(tcp).await.with_context(|| {
             format!("who answers at {place} is not the guard: its certificate is not of the CA in this pod's ca.crt, so connections are not redirected")
         })?;
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.get(tls, identity)).await;
-        answer.with_context(|| format!("no answer from {place} in {} s", ANSWER_TIMEOUT.as_secs()))?
+        let (status, body) = self.get(tls, identity, GATE_PATH).await?;
+        ensure!(status == StatusCode::OK, "the guard gives no proof ({status}): {}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).context("the answer is no proof: is the guard of this node of another version?")
     }
 
-    /// Whether it is the guard who answers on this connection.
-    pub(super) async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>> {
+    /// It is the guard who answers on this connection.
+    ///
+    /// It is told who asks: to leave after the handshake without a word is what a client does that does not trust the guard.
+    pub(super) async fn meet(&self, tcp: TcpStream, identity: &Identity) -> Result<()> {
+        let tls = self.handshake(tcp).await?;
+        self.get(tls, identity, NOWHERE).await.map(drop)
+    }
+
+    async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>> {
         let handshake = self.connector.connect(self.name.clone(), tcp);
         let tls = tokio::time::timeout(CONNECT_TIMEOUT, handshake).await;
         Ok(tls.with_context(|| format!("no TLS handshake in {} s", CONNECT_TIMEOUT.as_secs()))??)
     }
 
-    async fn get(&self, tls: TlsStream<TcpStream>, identity: &Identity) -> Result<GateProof> {
-        let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await.context("speaking HTTP")?;
-        let connection = tokio::spawn(connection);
-        let mut bearer =
-            http::HeaderValue::try_from(format!("Bearer {}", identity.token.as_str())).context("the token")?;
-        bearer.set_sensitive(true);
-        let request = Request::get(GATE_PATH)
-            .header(header::HOST, &self.host)
-            .header(header::AUTHORIZATION, bearer)
-            .body(Empty::<Bytes>::new())
-            .context("a request")?;
-        let response = sender.send_request(request).await.context("asking the guard for proof")?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        connection.abort();
-        let body = match body {
-            Ok(body) => body.to_bytes(),
-            Err(error) => bail!("reading the guard's answer: {error}"),
+    async fn get(&self, tls: TlsStream<TcpStream>, identity: &Identity, path: &str) -> Result<(StatusCode, Bytes)> {
+        let answer = async {
+            let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await.context("speaking HTTP")?;
+            let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+            let mut bearer =
+                HeaderValue::try_from(format!("Bearer {}", identity.token.as_str())).context("the token")?;
+            bearer.set_sensitive(true);
+            let request = Request::get(path)
+                .header(header::HOST, &self.host)
+                .header(header::AUTHORIZATION, bearer)
+                .body(Empty::<Bytes>::new())
+                .context("a request")?;
+            let response = sender.send_request(request).await.context("asking the guard")?;
+            let status = response.status();
+            match Limited::new(response.into_body(), MAX_ANSWER).collect().await {
+                Ok(body) => Ok((status, body.to_bytes())),
+                Err(error) => bail!("reading the guard's answer: {error}"),
+            }
         };
-        ensure!(status == StatusCode::OK, "the guard gives no proof ({status}): {}", String::from_utf8_lossy(&body));
-        serde_json::from_slice(&body).context("the answer is no proof: is the guard of this node of another version?")
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await;
+        answer.with_context(|| format!("no answer in {} s", ANSWER_TIMEOUT.as_secs()))?
     }
 }
 

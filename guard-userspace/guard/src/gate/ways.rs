@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use anyhow::{Context, Result, bail};
 
 use super::guard::{Guard, connect};
+use super::identity::Identity;
 
 /// A datagram is refused, with and without connect.
 pub(super) fn udp_is_refused(address: SocketAddr) -> Result<()> {
@@ -26,10 +27,10 @@ pub(super) fn udp_is_refused(address: SocketAddr) -> Result<()> {
 }
 
 /// A connect is refused, or meets the guard.
-pub(super) async fn tcp_is_closed(address: SocketAddr, guard: &Guard) -> Result<()> {
+pub(super) async fn tcp_is_closed(address: SocketAddr, guard: &Guard, identity: &Identity) -> Result<()> {
     match connect(address).await {
-        Ok(tcp) => match guard.handshake(tcp).await {
-            Ok(_) => Ok(()),
+        Ok(tcp) => match guard.meet(tcp, identity).await {
+            Ok(()) => Ok(()),
             Err(error) => bail!("open: TCP to {address}. Somebody else than the guard answers there ({error:#})"),
         },
         Err(error) if is_family_missing(&error) => Ok(()),

@@ -31,6 +31,8 @@ pub(super) struct View {
     slices: BTreeMap<String, BTreeSet<SocketAddr>>,
     /// API servers that were there when the last of them vanished from the slices: gone they may be, open they must not.
     last_endpoints: BTreeSet<SocketAddr>,
+    /// Further addresses of API servers: those that their certificates are for.
+    certified: BTreeSet<SocketAddr>,
     /// Addresses of nodes, by name.
     nodes: BTreeMap<String, BTreeSet<IpAddr>>,
 }
@@ -74,6 +76,17 @@ impl View {
             .collect();
     }
 
+    /// The addresses in the API servers' certificates: load balancers, public addresses, the other family.
+    pub(super) fn set_certified(&mut self, addresses: BTreeSet<IpAddr>) {
+        let ports: BTreeSet<_> = self.last_endpoints.iter().map(SocketAddr::port).collect();
+        let is_elsewhere = |address: &IpAddr| !address.is_loopback() && !address.is_unspecified();
+        self.certified = addresses
+            .into_iter()
+            .filter(is_elsewhere)
+            .flat_map(|address| ports.iter().map(move |port| SocketAddr::new(address, *port)))
+            .collect();
+    }
+
     /// API servers to dial.
     pub(super) fn endpoints(&self) -> Vec<SocketAddr> {
         self.last_endpoints.iter().copied().collect()
@@ -90,7 +103,7 @@ impl View {
             );
         }
         entries.extend(
-            self.last_endpoints.iter().map(|endpoint| Entry {
+            self.last_endpoints.union(&self.certified).map(|endpoint| Entry {
                 address: endpoint.ip(),
                 service: Service::ApiServer { port: endpoint.port() },
             }),
@@ -121,7 +134,12 @@ impl View {
         let own = self.nodes.get(node).into_iter().flatten();
         let kubelet = own.flat_map(|address| [10250, 2379].map(|port| SocketAddr::new(*address, port)));
         let metadata = METADATA.map(|address| SocketAddr::new(address, 80));
-        services.chain(kubelet).chain(metadata).chain(self.last_endpoints.iter().copied()).take(MAX).collect()
+        services
+            .chain(kubelet)
+            .chain(metadata)
+            .chain(self.last_endpoints.union(&self.certified).copied())
+            .take(MAX)
+            .collect()
     }
 }
 
@@ -227,6 +245,18 @@ mod tests {
         }
         assert!(set.local_ports.contains(&(PROTOCOL_TCP, 10250)));
         assert!(set.local_ports.contains(&(PROTOCOL_UDP, 8472)));
+    }
+
+    #[test]
+    fn what_an_api_servers_certificate_is_for_is_in_the_set() {
+        let mut view = view();
+        let certified = ["192.168.0.1", "fd00::1", "203.0.113.7", "127.0.0.1"];
+        view.set_certified(certified.iter().map(|address| address.parse().unwrap()).collect());
+        let set = view.control_plane("n1", &ControlPlane::default());
+        for address in ["fd00::1", "203.0.113.7"] {
+            assert!(set.entries.contains(&entry(address, Service::ApiServer { port: 6443 })), "{address}");
+        }
+        assert!(!set.entries.iter().any(|entry| entry.address.is_loopback()), "a pod's loopback is its own");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Follows the cluster's control plane: every change becomes a new control-plane set in the kernel and new addresses to dial.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use tokio::sync::watch;
 
+use super::certificates::Certificates;
 use super::config::ControlPlane;
 use super::control_plane::View;
 use super::enforcement::SharedKernel;
@@ -35,6 +36,7 @@ pub(super) struct Follower {
     pub(super) configured: ControlPlane,
     /// The kubeconfig's own addresses of the API server.
     pub(super) server: Vec<SocketAddr>,
+    pub(super) certificates: Certificates,
     pub(super) kernel: SharedKernel,
     pub(super) current: Arc<ArcSwap<Current>>,
     pub(super) upstream: watch::Sender<Vec<SocketAddr>>,
@@ -44,6 +46,7 @@ enum Change {
     Service(Objects<ServiceObject>),
     Slices(Objects<EndpointSlice>),
     Nodes(Objects<Node>),
+    Certified(BTreeSet<IpAddr>),
 }
 
 /// All objects of one watch, by name.
@@ -67,8 +70,9 @@ impl Follower {
                 .boxed(),
             objects(Api::<EndpointSlice>::namespaced(client.clone(), "default"), slices).map(Change::Slices).boxed(),
             objects(Api::<Node>::all(client), watcher::Config::default()).map(Change::Nodes).boxed(),
+            self.certificates.addresses(self.upstream.subscribe()).map(Change::Certified).boxed(),
         ]);
-        let (mut view, mut seen) = (View::default(), [false; 3]);
+        let (mut view, mut seen) = (View::default(), [false; 4]);
         let mut applied = None;
         loop {
             let change = tokio::time::timeout(ENSURE, changes.next()).await;
@@ -80,20 +84,36 @@ impl Follower {
                 Ok(Some(Change::Slices(slices))) => {
                     seen[1] = true;
                     view.set_slices(slices.values());
+                    self.dial(&view);
                 }
                 Ok(Some(Change::Nodes(nodes))) => {
                     seen[2] = true;
                     view.set_nodes(nodes.values());
                 }
+                Ok(Some(Change::Certified(addresses))) => {
+                    seen[3] = true;
+                    view.set_certified(addresses.clone());
+                }
                 Ok(None) => return,
                 Err(_) => self.look_after_netfilter(&mut applied),
             }
             // Half a view would take entries of an earlier run out of the kernel.
-            if seen == [true; 3] && applied.as_ref() != Some(&view) && self.apply(&view) {
+            if seen == [true; 4] && applied.as_ref() != Some(&view) && self.apply(&view) {
                 applied = Some(view.clone());
                 first.send_replace(true);
             }
         }
+    }
+
+    /// The guard dials from the node, where the set does not apply: it need not wait for the kernel.
+    fn dial(&self, view: &View) {
+        let endpoints = view.endpoints();
+        let servers = if endpoints.is_empty() { self.server.clone() } else { endpoints };
+        self.upstream.send_if_modified(|current| {
+            let is_new = *current != servers;
+            *current = servers;
+            is_new
+        });
     }
 
     fn apply(&self, view: &View) -> bool {
@@ -104,9 +124,6 @@ impl Follower {
                 .filter(|server| !server.ip().is_loopback())
                 .map(|server| Entry { address: server.ip(), service: Service::ApiServer { port: server.port() } }),
         );
-        // What is about to leave the set must not be dialled any more, what comes in may be: addresses first.
-        let endpoints = view.endpoints();
-        self.upstream.send_replace(if endpoints.is_empty() { self.server.clone() } else { endpoints });
         match self.kernel.lock().set_control_plane(&set) {
             Ok(()) => {
                 tracing::info!(

@@ -33,8 +33,8 @@ const POLL: Duration = Duration::from_millis(5);
 /// Between two proofs to one pod: each costs threads and packets, and an agent may ask for any number.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Each address is tried with a datagram and with a connect.
-const TRIALS: usize = 2;
+/// Each address is tried with a datagram, a connected datagram and TCP.
+const TRIALS: usize = 3;
 
 /// Proves enforcement.
 pub(super) struct Prover {

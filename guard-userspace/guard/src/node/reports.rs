@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use guard_common::{Hook, Reason, Report, UNKNOWN_WORKLOAD};
+use guard_common::{Hook, Reason, Report};
 use guard_identity::WorkloadId;
 use guard_kernel::kernel::Reports;
 
@@ -79,12 +79,16 @@ impl Reporter {
         let reason = Reason::from_number(report.reason).map_or("unknown", Reason::name);
         let protocol = protocol(report.protocol);
         let enrolled = self.registry.get(id);
+        if gate {
+            tracing::debug!(workload = report.workload, hook, reason, %to, protocol, "refused by the kernel, as a gate expects");
+            return;
+        }
         if let Some(left_out) = lines.admit(report.workload, Instant::now()) {
             let pod = enrolled.as_ref().map(|enrolled| enrolled.pod.to_string());
             let uid = enrolled.as_ref().map(|enrolled| enrolled.pod.uid.as_str());
-            tracing::warn!(pod, uid, workload = report.workload, hook, reason, %to, protocol, gate, left_out, "refused by the kernel");
+            tracing::warn!(pod, uid, workload = report.workload, hook, reason, %to, protocol, left_out, "refused by the kernel");
         }
-        let Some(enrolled) = enrolled.filter(|_| !gate && report.workload != UNKNOWN_WORKLOAD) else { return };
+        let Some(enrolled) = enrolled else { return };
         self.events.note(
             &enrolled.pod,
             Note::warning(
