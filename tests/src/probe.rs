@@ -223,6 +223,11 @@ fn wait() -> io::Result<()> {
     Ok(())
 }
 
+/// How findings name a certificate: SHA-256 of its DER, in hexadecimal.
+pub fn fingerprint(certificate: &[u8]) -> String {
+    tls::fingerprint(certificate)
+}
+
 fn mac(text: &str) -> Result<[u8; 6], String> {
     let bytes: Option<Vec<u8>> = text.split(':').map(|part| u8::from_str_radix(part, 16).ok()).collect();
     bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| format!("{text} is no MAC address"))

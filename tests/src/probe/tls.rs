@@ -59,12 +59,13 @@ impl<S: Stream> Session<S> {
 }
 
 fn describe(certificate: &CertificateDer<'_>) -> io::Result<Peer> {
-    let digest = aws_lc_rs_digest(certificate);
+    let digest = fingerprint(certificate);
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(io::Error::other)?;
     Ok(Peer { certificate_sha256: digest, issuer: parsed.issuer().to_string() })
 }
 
-fn aws_lc_rs_digest(certificate: &[u8]) -> String {
+/// SHA-256 in hexadecimal.
+pub(super) fn fingerprint(certificate: &[u8]) -> String {
     use std::fmt::Write as _;
     let digest = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, certificate);
     digest.as_ref().iter().fold(String::new(), |mut text, byte| {

@@ -1,0 +1,27 @@
+//! What the tests of all areas stand on: a cluster with a guard on each node, pods, and ways to look into both.
+//!
+//! Failures panic with what was tried and what was seen: a test has nobody to hand an error to.
+
+mod arena;
+mod audit;
+mod counters;
+mod echo;
+mod guard;
+mod kubectl;
+mod names;
+mod node;
+mod pod;
+mod wait;
+mod world;
+
+pub use arena::{Arena, Ring};
+pub use audit::{AuditEvent, AuditLog};
+pub use counters::{Counters, Refused};
+pub use echo::Echo;
+pub use guard::{Guard, Metrics};
+pub use kubectl::{Answer, Kubectl, Running};
+pub use names::unique;
+pub use node::NodeNetns;
+pub use pod::{Agent, Pod, PodPlan};
+pub use wait::eventually;
+pub use world::World;

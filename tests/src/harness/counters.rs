@@ -1,0 +1,48 @@
+//! The kernel's counts of refusals, read from the pinned map: they hold also while no guard runs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use aya::maps::{Map, MapData, PerCpuHashMap};
+use guard_common::{Hook, LAYOUT_VERSION, Reason};
+
+/// By which hook and why.
+pub type Refused = (Hook, Reason);
+
+/// A workload's counts at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters(BTreeMap<Refused, u64>);
+
+impl Counters {
+    /// Reads those of one workload.
+    #[track_caller]
+    pub fn read(pins: &Path, workload: u64) -> Self {
+        let path = pins.join(format!("v{LAYOUT_VERSION}/maps/REFUSALS"));
+        let map = MapData::from_pin(&path).unwrap_or_else(|error| panic!("opening {}: {error}", path.display()));
+        let map: PerCpuHashMap<_, [u8; 16], u64> =
+            PerCpuHashMap::try_from(Map::PerCpuHashMap(map)).expect("the map's types are those of guard-common");
+        let mut counters = BTreeMap::new();
+        for (key, values) in map.iter().map(|item| item.expect("reading the counters")) {
+            // guard_common::CounterKey: workload, hook, reason, padding.
+            let (owner, rest) = key.split_at(8);
+            let owner = u64::from_ne_bytes(owner.try_into().expect("eight bytes"));
+            if let (true, Some(hook), Some(reason)) =
+                (owner == workload, Hook::from_number(rest[0]), Reason::from_number(rest[1]))
+            {
+                counters.insert((hook, reason), values.iter().sum());
+            }
+        }
+        Self(counters)
+    }
+
+    /// How often so far.
+    pub fn of(&self, hook: Hook, reason: Reason) -> u64 {
+        self.0.get(&(hook, reason)).copied().unwrap_or(0)
+    }
+
+    /// What came since.
+    pub fn since(&self, before: &Self) -> BTreeMap<Refused, u64> {
+        let new = self.0.iter().map(|(key, count)| (*key, count - before.of(key.0, key.1)));
+        new.filter(|(_, count)| *count > 0).collect()
+    }
+}

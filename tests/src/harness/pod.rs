@@ -1,0 +1,332 @@
+//! Pods: agents with the volumes and the gate that admission would give them, and ordinary ones.
+
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use xtask::cluster::Node;
+use xtask::images;
+
+use super::kubectl::run;
+use super::{Answer, Counters, Kubectl, NodeNetns, Running, eventually};
+use crate::finding::Finding;
+
+/// Where every client looks for its credentials.
+const CREDENTIALS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// The gate included, on two busy cores.
+const READY: Duration = Duration::from_secs(120);
+
+/// How a pod shall be.
+#[derive(Clone, Debug)]
+pub struct PodPlan {
+    name: String,
+    node: usize,
+    image: &'static str,
+    /// An agent's volumes come with it; its label where it isn't empty.
+    class: Option<&'static str>,
+    gate: bool,
+    capabilities: Vec<&'static str>,
+    privileged: bool,
+    host_network: bool,
+    labels: Value,
+    service_account: &'static str,
+}
+
+/// An agent's class.
+#[derive(Clone, Copy, Debug)]
+pub struct Agent(pub &'static str);
+
+impl PodPlan {
+    /// An ordinary pod on the first node, with a shell and the probe.
+    pub fn ordinary(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            node: 0,
+            image: images::AGENT,
+            class: None,
+            gate: false,
+            capabilities: Vec::new(),
+            privileged: false,
+            host_network: false,
+            labels: json!({}),
+            service_account: "agent",
+        }
+    }
+
+    /// An agent pod as admission makes it: two tokens, the guard's CA, the gate.
+    pub fn agent(name: impl Into<String>, class: Agent) -> Self {
+        Self { class: Some(class.0), gate: true, ..Self::ordinary(name) }
+    }
+
+    /// With the credentials of an agent pod, but neither label nor gate: what becomes an agent late.
+    pub fn late_agent(name: impl Into<String>) -> Self {
+        Self::agent(name, Agent("")).without_gate()
+    }
+
+    /// No gate: for what has to run before enforcement is proven.
+    pub fn without_gate(mut self) -> Self {
+        self.gate = false;
+        self
+    }
+
+    /// On the node of this position.
+    pub fn on(self, node: usize) -> Self {
+        Self { node, ..self }
+    }
+
+    /// Of another image.
+    pub fn image(self, image: &'static str) -> Self {
+        Self { image, ..self }
+    }
+
+    /// With capabilities that admission would refuse: the kernel has to hold without it.
+    pub fn armed(self) -> Self {
+        Self { capabilities: vec!["NET_RAW", "NET_ADMIN", "SYS_ADMIN"], ..self }
+    }
+
+    /// With all of them, and every device.
+    pub fn privileged(self) -> Self {
+        Self { privileged: true, ..self }
+    }
+
+    /// In the node's own network.
+    pub fn host_network(self) -> Self {
+        Self { host_network: true, ..self }
+    }
+
+    /// With a label.
+    pub fn label(mut self, name: &str, value: &str) -> Self {
+        self.labels[name] = json!(value);
+        self
+    }
+
+    fn object(&self, nodes: &[Node]) -> Value {
+        let mut labels = self.labels.clone();
+        if let Some(class) = self.class.filter(|class| !class.is_empty()) {
+            labels["egressguard.io/agent"] = json!(class);
+        }
+        let credentials = json!({"name": "credentials", "mountPath": CREDENTIALS, "readOnly": true});
+        let mut container = json!({
+            "name": "main",
+            "image": self.image,
+            "imagePullPolicy": "Never",
+            "securityContext": {"privileged": self.privileged, "capabilities": {"add": self.capabilities}},
+        });
+        let mut spec = json!({
+            "nodeName": nodes[self.node].name,
+            "serviceAccountName": self.service_account,
+            "terminationGracePeriodSeconds": 0,
+            "hostNetwork": self.host_network,
+        });
+        if self.class.is_some() {
+            container["volumeMounts"] = json!([credentials]);
+            spec["automountServiceAccountToken"] = json!(false);
+            spec["volumes"] = json!([
+                {"name": "credentials", "projected": {"sources": [
+                    {"serviceAccountToken": {"audience": "egressguard.io", "expirationSeconds": 3600, "path": "token"}},
+                    {"configMap": {"name": "egress-guard-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                    {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+                ]}},
+                {"name": "egress-guard-upstream", "projected": {"sources": [
+                    {"serviceAccountToken": {"expirationSeconds": 3600, "path": "token"}},
+                ]}},
+            ]);
+        }
+        if self.gate {
+            let upstream = "/var/run/secrets/egressguard.io/upstream";
+            spec["initContainers"] = json!([{
+                "name": "egress-guard-gate",
+                "image": images::GATE,
+                "imagePullPolicy": "Never",
+                "volumeMounts": [credentials, {"name": "egress-guard-upstream", "mountPath": upstream, "readOnly": true}],
+            }]);
+        }
+        spec["containers"] = json!([container]);
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": self.name, "labels": labels}, "spec": spec})
+    }
+}
+
+/// A pod that runs. Dropped, it is deleted.
+#[derive(Debug)]
+pub struct Pod {
+    /// Its name.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Where it runs.
+    pub node: Node,
+    kubectl: Kubectl,
+}
+
+impl Pod {
+    /// Creates the pods and waits until all are ready.
+    #[track_caller]
+    pub fn create_all(kubectl: &Kubectl, nodes: &[Node], plans: &[PodPlan]) -> Vec<Self> {
+        let objects: Vec<Value> = plans.iter().map(|plan| plan.object(nodes)).collect();
+        kubectl.apply(&json!({"apiVersion": "v1", "kind": "List", "items": objects}));
+        plans.iter().map(|plan| Self::ready(kubectl, nodes, plan)).collect()
+    }
+
+    #[track_caller]
+    fn ready(kubectl: &Kubectl, nodes: &[Node], plan: &PodPlan) -> Self {
+        let object = eventually(&format!("pod {} to be ready", plan.name), READY, || {
+            let object = kubectl.get("pod", &plan.name);
+            let ready = object["status"]["conditions"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"));
+            if ready { Ok(object) } else { Err(describe(kubectl, &plan.name, &object)) }
+        });
+        let text = |value: &Value| value.as_str().expect("the API server sets it").to_owned();
+        let addresses = object["status"]["podIPs"].as_array().expect("a ready pod has addresses");
+        Self {
+            name: plan.name.clone(),
+            uid: text(&object["metadata"]["uid"]),
+            addresses: addresses.iter().map(|one| text(&one["ip"]).parse().expect("an address")).collect(),
+            node: nodes[plan.node].clone(),
+            kubectl: kubectl.clone(),
+        }
+    }
+
+    /// The address of IPv4.
+    #[track_caller]
+    pub fn ipv4(&self) -> IpAddr {
+        *self.addresses.iter().find(|address| address.is_ipv4()).expect("the cluster is dual-stack")
+    }
+
+    /// `kubectl exec`, not started.
+    pub fn exec_command<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> std::process::Command {
+        let mut all =
+            vec!["exec".to_owned(), "--stdin".into(), self.name.clone(), "--container=main".into(), "--".into()];
+        all.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self.kubectl.command(all)
+    }
+
+    /// Runs a program in the pod to its end.
+    #[track_caller]
+    pub fn exec<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> Answer {
+        run(self.exec_command(arguments), "")
+    }
+
+    /// Runs a program in the pod to its end, with this standard input.
+    #[track_caller]
+    pub fn exec_with_input<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>, input: &str) -> Answer {
+        run(self.exec_command(arguments), input)
+    }
+
+    /// Runs a line of shell in the pod.
+    #[track_caller]
+    pub fn sh(&self, line: &str) -> Answer {
+        self.exec(["sh", "-c", line])
+    }
+
+    /// Starts a program in the pod.
+    #[track_caller]
+    pub fn start<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> Running {
+        Running::start(&mut self.exec_command(arguments))
+    }
+
+    /// One try of the probe; its arguments are separated by blanks.
+    #[track_caller]
+    pub fn probe(&self, arguments: &str) -> Finding {
+        let out = self.exec(std::iter::once("/bin/probe").chain(arguments.split_whitespace())).ok();
+        finding(&out)
+    }
+
+    /// The probe, beside the test.
+    #[track_caller]
+    pub fn start_probe(&self, arguments: &str) -> Running {
+        self.start(std::iter::once("/bin/probe").chain(arguments.split_whitespace()))
+    }
+
+    /// The pod's folder in cgroup2.
+    #[track_caller]
+    pub fn cgroup(&self) -> PathBuf {
+        let kubepods = self.node.cgroup2.join("kubepods");
+        let wanted = format!("pod{}", self.uid);
+        find(&kubepods, &wanted).unwrap_or_else(|| panic!("{wanted} is not below {}", kubepods.display()))
+    }
+
+    /// The number that the kernel knows the workload by.
+    #[track_caller]
+    pub fn workload(&self) -> u64 {
+        fs::metadata(self.cgroup()).expect("the pod's cgroup").ino()
+    }
+
+    /// A process of the pod, by its number on the machine.
+    #[track_caller]
+    pub fn process(&self) -> u32 {
+        processes(&self.cgroup()).first().copied().expect("a pod that runs has processes")
+    }
+
+    /// All of them.
+    #[track_caller]
+    pub fn processes(&self) -> Vec<u32> {
+        processes(&self.cgroup())
+    }
+
+    /// The pod's network namespace, entered from outside: what is started there isn't in the pod's cgroup.
+    #[track_caller]
+    pub fn netns(&self) -> NodeNetns {
+        NodeNetns::new(Path::new(&format!("/proc/{}/ns/net", self.process())))
+    }
+
+    /// The kernel's counts of what this pod was refused.
+    #[track_caller]
+    pub fn refusals(&self, pins: &Path) -> Counters {
+        Counters::read(pins, self.workload())
+    }
+
+    /// Deletes it and waits until it is gone.
+    #[track_caller]
+    pub fn delete(&self) {
+        self.kubectl.run(["delete", "pod", &self.name, "--ignore-not-found", "--wait", "--grace-period=0"]).ok();
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        let _ = self.kubectl.run(["delete", "pod", &self.name, "--ignore-not-found", "--wait=false"]);
+    }
+}
+
+/// The finding in what the probe wrote.
+#[track_caller]
+pub fn finding(out: &str) -> Finding {
+    let line = out.lines().rfind(|line| line.starts_with('{'));
+    let line = line.unwrap_or_else(|| panic!("the probe reported nothing: {out}"));
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+}
+
+fn describe(kubectl: &Kubectl, name: &str, object: &Value) -> String {
+    let events = kubectl.run([
+        "get",
+        "events",
+        "--field-selector",
+        &format!("involvedObject.name={name}"),
+        "-o",
+        "custom-columns=R:.reason,M:.message",
+    ]);
+    let gate = kubectl.run(["logs", name, "--container=egress-guard-gate", "--tail=5"]);
+    format!("{}\n{}\n{}", object["status"], events.out, gate.out)
+}
+
+fn find(folder: &Path, wanted: &str) -> Option<PathBuf> {
+    let folders = fs::read_dir(folder).ok()?.flatten().filter(|entry| entry.path().is_dir());
+    folders.into_iter().find_map(|entry| {
+        if entry.file_name().to_string_lossy() == wanted { Some(entry.path()) } else { find(&entry.path(), wanted) }
+    })
+}
+
+fn processes(cgroup: &Path) -> Vec<u32> {
+    let own = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    let mut all: Vec<u32> = own.lines().filter_map(|line| line.parse().ok()).collect();
+    for entry in fs::read_dir(cgroup).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
+        all.extend(processes(&entry.path()));
+    }
+    all
+}

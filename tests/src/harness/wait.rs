@@ -1,0 +1,16 @@
+//! Bounded waits.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+/// Asks again and again until `attempt` has it, and panics with its last reason when the time is up.
+pub fn eventually<T, E: Display>(what: &str, limit: Duration, mut attempt: impl FnMut() -> Result<T, E>) -> T {
+    let start = Instant::now();
+    loop {
+        match attempt() {
+            Ok(value) => return value,
+            Err(reason) if start.elapsed() >= limit => panic!("{what}: not in {} s: {reason}", limit.as_secs()),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
