@@ -43,6 +43,7 @@ pub(super) fn stop(paths: &Paths, name: &Name) -> Result<()> {
         fs::remove_dir_all(&pins).with_context(|| format!("removing the BPF pins in {}", pins.display()))?;
     }
     remove_log_links(&dir);
+    remove_cni_results(&name.run_dir());
     let run = name.run_dir();
     if run.exists() {
         fs::remove_dir_all(&run).with_context(|| format!("removing {}", run.display()))?;
@@ -138,6 +139,17 @@ fn remove_log_links(dir: &Path) {
     for link in fs::read_dir("/var/log/containers").into_iter().flatten().flatten() {
         if fs::read_link(link.path()).is_ok_and(|target| target.starts_with(dir)) {
             let _ = fs::remove_file(link.path());
+        }
+    }
+}
+
+/// The CNI library keeps what each plugin answered in one place for the whole machine. Each names its pod's
+/// namespace, and ours lie in our folder.
+fn remove_cni_results(run: &Path) {
+    let ours = format!("{}/", run.display());
+    for file in fs::read_dir("/var/lib/cni/results").into_iter().flatten().flatten() {
+        if fs::read_to_string(file.path()).is_ok_and(|text| text.contains(&ours)) {
+            let _ = fs::remove_file(file.path());
         }
     }
 }

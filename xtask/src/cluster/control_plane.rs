@@ -147,6 +147,7 @@ impl ControlPlane {
             "--leader-elect=false".into(),
             "--use-service-account-credentials=true".into(),
             "--allocate-node-cidrs=false".into(),
+            flag("flex-volume-plugin-dir", self.dir.join("volume-plugins")),
             flag("root-ca-file", self.ca.certificate()),
             flag("cluster-signing-cert-file", self.ca.certificate()),
             flag("cluster-signing-key-file", self.ca.key()),

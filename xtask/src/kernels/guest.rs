@@ -10,7 +10,7 @@ use super::package::Package;
 use crate::run::{capture, command};
 
 /// What the tests and the script start.
-const PROGRAMS: &[&str] = &["bash", "ip", "kmod", "mount", "nft", "nsenter", "sleep"];
+const PROGRAMS: &[&str] = &["bash", "ip", "kmod", "mount", "nft", "nsenter", "sleep", "tc"];
 /// What those look up, and a file that is no namespace.
 const FILES: &[&str] = &["/etc/protocols", "/etc/services", "/etc/passwd"];
 /// Folders of modules; the kernel loads what it needs by name.
