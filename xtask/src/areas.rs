@@ -1,4 +1,4 @@
-//! The end-to-end tests, by area: each is a program in `tests/tests`, its first line says what it shows.
+//! The end-to-end tests, by area: each is a program in `tests/tests`, its first sentence says what it shows.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::paths::Paths;
 pub struct Part {
     /// Its name: the file's.
     pub name: String,
-    /// The first line of its documentation.
+    /// The first sentence of its documentation.
     pub about: String,
 }
 
@@ -43,8 +43,12 @@ pub fn print(parts: &[Part]) {
     }
 }
 
+/// The first sentence of a file's documentation.
 fn about(source: &str) -> String {
-    source.lines().find_map(|line| line.strip_prefix("//!")).map_or_else(String::new, |line| line.trim().to_owned())
+    let lines = source.lines().skip_while(|line| !line.starts_with("//!")).map_while(|line| line.strip_prefix("//!"));
+    let paragraph: Vec<&str> = lines.map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let text = paragraph.join(" ");
+    text.split_once(". ").map_or(text.clone(), |(sentence, _)| format!("{sentence}."))
 }
 
 #[cfg(test)]
@@ -52,9 +56,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_area_is_a_file_and_its_first_line_of_documentation() {
+    fn an_area_is_a_file_and_its_first_sentence() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("b.rs"), "//! The second.\n//! More.\n").unwrap();
+        fs::write(folder.path().join("b.rs"), "//! The\n//! second. More.\n").unwrap();
         fs::write(folder.path().join("a.rs"), "fn main() {}\n").unwrap();
         fs::write(folder.path().join("notes.txt"), "").unwrap();
         fs::create_dir_all(folder.path().join("c")).unwrap();
