@@ -7,6 +7,7 @@ mod control_plane;
 mod door;
 mod enforcement;
 mod events;
+mod exporter;
 mod follow;
 mod metrics;
 mod observer;
@@ -122,10 +123,7 @@ async fn guard(args: Args) -> Result<()> {
 
     let metrics = Arc::new(Metrics::new().context("making the metrics")?);
     let readiness = Readiness::default();
-    let (address, serve_metrics) =
-        guard_telemetry::serve(args.metrics_address, metrics.registry().clone(), readiness.clone()).await?;
-    tokio::spawn(serve_metrics);
-    tracing::info!(%address, "metrics");
+    let exporter = exporter::start(args.metrics_address, &metrics, &readiness).await?;
 
     let serving = TaskTracker::new();
     let node = Node::start(&args, &metrics, &serving, draining)?;
@@ -136,6 +134,7 @@ async fn guard(args: Args) -> Result<()> {
         _ = interrupt.recv() => {}
     }
     readiness.set(false);
+    exporter.abort();
 
     // `guarding` rests from here on, and is not dropped: it holds the doors, whose end cuts what they have accepted.
     tracing::info!(drain_for = args.drain_for, "draining; the kernel goes on refusing, with or without this process");

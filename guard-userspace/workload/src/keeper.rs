@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::changes::Changes;
-use crate::lifecycle::{Enforcement, Lifecycle, Notice};
+use crate::lifecycle::{Enforcement, Lifecycle, Notice, Stage};
 use crate::network::{self, Findings};
 use crate::pod::PodRecord;
 use crate::pod_cgroup::{CgroupTree, PodCgroup};
@@ -86,7 +86,9 @@ impl<E: Enforcement> Keeper<E> {
             self.release().await;
         }
         // Also where no cgroup was found: an earlier run may have left something.
-        self.release().await;
+        if !matches!(self.lifecycle.stage(), Stage::Released) {
+            self.release().await;
+        }
     }
 
     /// The pod's cgroup, as soon as it is there; nothing if it won't come any more.

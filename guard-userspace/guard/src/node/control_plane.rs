@@ -32,7 +32,7 @@ pub(super) struct View {
     /// API servers that were there when the last of them vanished from the slices: gone they may be, open they must not.
     last_endpoints: BTreeSet<SocketAddr>,
     /// Further addresses of API servers: those that their certificates are for.
-    certified: BTreeSet<SocketAddr>,
+    certified: BTreeSet<IpAddr>,
     /// Addresses of nodes, by name.
     nodes: BTreeMap<String, BTreeSet<IpAddr>>,
 }
@@ -78,13 +78,27 @@ impl View {
 
     /// The addresses in the API servers' certificates: load balancers, public addresses, the other family.
     pub(super) fn set_certified(&mut self, addresses: BTreeSet<IpAddr>) {
-        let ports: BTreeSet<_> = self.last_endpoints.iter().map(SocketAddr::port).collect();
-        let is_elsewhere = |address: &IpAddr| !address.is_loopback() && !address.is_unspecified();
-        self.certified = addresses
-            .into_iter()
-            .filter(is_elsewhere)
-            .flat_map(|address| ports.iter().map(move |port| SocketAddr::new(address, *port)))
-            .collect();
+        self.certified = addresses;
+    }
+
+    /// Every address and port that is an API server's.
+    ///
+    /// A balancer, or a ClusterIP of the other family, offers the port of the Service. A machine offers its own alone: at that of the Service
+    /// may be somebody else, an ingress for instance.
+    fn api_servers(&self) -> BTreeSet<SocketAddr> {
+        let own: BTreeSet<_> = self.last_endpoints.iter().map(SocketAddr::port).collect();
+        let all: BTreeSet<_> = own.union(&self.service_ports).copied().collect();
+        let is_machine = |address: &IpAddr| {
+            let is_node = self.nodes.values().any(|addresses| addresses.contains(address));
+            is_node || self.last_endpoints.iter().any(|endpoint| endpoint.ip() == *address)
+        };
+        // In a pod these are the pod itself.
+        let certified = self.certified.iter().filter(|address| !address.is_loopback() && !address.is_unspecified());
+        let certified = certified.flat_map(|address| {
+            let ports = if is_machine(address) { &own } else { &all };
+            ports.iter().map(|port| SocketAddr::new(*address, *port))
+        });
+        certified.chain(self.last_endpoints.iter().copied()).collect()
     }
 
     /// API servers to dial.
@@ -103,7 +117,7 @@ impl View {
             );
         }
         entries.extend(
-            self.last_endpoints.union(&self.certified).map(|endpoint| Entry {
+            self.api_servers().iter().map(|endpoint| Entry {
                 address: endpoint.ip(),
                 service: Service::ApiServer { port: endpoint.port() },
             }),
@@ -134,12 +148,7 @@ impl View {
         let own = self.nodes.get(node).into_iter().flatten();
         let kubelet = own.flat_map(|address| [10250, 2379].map(|port| SocketAddr::new(*address, port)));
         let metadata = METADATA.map(|address| SocketAddr::new(address, 80));
-        services
-            .chain(kubelet)
-            .chain(metadata)
-            .chain(self.last_endpoints.union(&self.certified).copied())
-            .take(MAX)
-            .collect()
+        services.chain(kubelet).chain(metadata).chain(self.api_servers()).take(MAX).collect()
     }
 }
 
@@ -253,9 +262,13 @@ mod tests {
         let certified = ["192.168.0.1", "fd00::1", "203.0.113.7", "127.0.0.1"];
         view.set_certified(certified.iter().map(|address| address.parse().unwrap()).collect());
         let set = view.control_plane("n1", &ControlPlane::default());
-        for address in ["fd00::1", "203.0.113.7"] {
-            assert!(set.entries.contains(&entry(address, Service::ApiServer { port: 6443 })), "{address}");
+        for (address, port) in [("fd00::1", 6443), ("fd00::1", 443), ("203.0.113.7", 6443), ("203.0.113.7", 443)] {
+            assert!(set.entries.contains(&entry(address, Service::ApiServer { port })), "{address}:{port}");
         }
+        assert!(
+            !set.entries.contains(&entry("192.168.0.1", Service::ApiServer { port: 443 })),
+            "an ingress may be there"
+        );
         assert!(!set.entries.iter().any(|entry| entry.address.is_loopback()), "a pod's loopback is its own");
     }
 
