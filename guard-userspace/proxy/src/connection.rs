@@ -24,7 +24,9 @@ use tokio_util::{
 
 pub(crate) use self::activity::{Active, Activity};
 use crate::{
-    DrainSignal, Handle, Proxy, body::ResponseBody, pipeline,
+    DrainSignal, Handle, Proxy,
+    body::ResponseBody,
+    pipeline,
     tls::{self, HandshakeFailure},
 };
 

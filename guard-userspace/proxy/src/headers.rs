@@ -30,11 +30,8 @@ static FORWARDED: [HeaderName; 16] = [
 ];
 
 /// What an upgrade needs besides. `Sec-WebSocket-Extensions` is not among them: Kubernetes negotiates none.
-static UPGRADE: [HeaderName; 3] = [
-    header::SEC_WEBSOCKET_KEY,
-    header::SEC_WEBSOCKET_VERSION,
-    HeaderName::from_static("x-stream-protocol-version"),
-];
+static UPGRADE: [HeaderName; 3] =
+    [header::SEC_WEBSOCKET_KEY, header::SEC_WEBSOCKET_VERSION, HeaderName::from_static("x-stream-protocol-version")];
 
 /// Headers of one connection (RFC 9110, 7.6.1), with those that would tell the client of another way to the server.
 static HOP_BY_HOP: [HeaderName; 10] = [
@@ -150,8 +147,7 @@ fn subprotocols(from: &HeaderMap) -> Option<HeaderValue> {
 
 /// Takes from a response's headers what belonged to the connection it came on.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> =
-        tokens(headers, &header::CONNECTION).filter_map(|token| token.parse().ok()).collect();
+    let named: Vec<HeaderName> = tokens(headers, &header::CONNECTION).filter_map(|token| token.parse().ok()).collect();
     for name in HOP_BY_HOP.iter().chain(&named) {
         headers.remove(name);
     }

@@ -102,11 +102,7 @@ fn check_form(request: &Request<()>) -> Result<(), Refusal> {
     }
 }
 
-async fn authenticate(
-    context: &Context,
-    exchange: &mut Exchange,
-    request: &Request<()>,
-) -> Result<Caller, Refusal> {
+async fn authenticate(context: &Context, exchange: &mut Exchange, request: &Request<()>) -> Result<Caller, Refusal> {
     let config = &context.proxy.config;
     let who = context.who.workload();
     let verified = match headers::bearer(request.headers()) {
@@ -149,12 +145,7 @@ fn describe_as_the_api_server(request: &Request<()>) -> Result<RequestInfo, Refu
     describe(request.method().as_str(), target).map_err(Refusal::Undescribable)
 }
 
-fn decide(
-    context: &Context,
-    exchange: &mut Exchange,
-    caller: &Caller,
-    request: RequestInfo,
-) -> Result<(), Refusal> {
+fn decide(context: &Context, exchange: &mut Exchange, caller: &Caller, request: RequestInfo) -> Result<(), Refusal> {
     let decision = context.proxy.config.policies.load().decide(context.who.workload(), caller, &request);
     let decided = if decision.action == Action::Allow { Decided::Allow } else { Decided::Deny };
     exchange.verdict = Verdict { decision: decided, policy: decision.policy.clone(), rule: decision.rule.clone() };
@@ -183,9 +174,10 @@ async fn forward(
     let upgrade = UpgradeProtocol::requested(request.head.headers()).filter(|_| http1);
     let client = upgrade.map(|_| hyper::upgrade::on(&mut request.head));
     let version = request.head.version();
-    let body = request.body.take().map_or(RequestBody::Empty, |body| {
-        RequestBody::streaming(body, version, Arc::clone(exchange.traffic()))
-    });
+    let body = request
+        .body
+        .take()
+        .map_or(RequestBody::Empty, |body| RequestBody::streaming(body, version, Arc::clone(exchange.traffic())));
     let repeatable = body.is_empty();
     let sent = send(context, exchange, outgoing(exchange, &request.head, body, upgrade, &authorization), upgrade);
     let (mut response, mut lease) = sent.await?;

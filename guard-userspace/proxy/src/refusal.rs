@@ -55,7 +55,9 @@ impl Refusal {
                 "egress guard: the header {header} asks to act as somebody else, which an agent may not; send the request without \
                  it (kubectl: without --as, --as-group, --as-uid)"
             )),
-            Self::TooMany => too_many("egress guard: this pod has too many requests under way; end some watches or wait"),
+            Self::TooMany => {
+                too_many("egress guard: this pod has too many requests under way; end some watches or wait")
+            }
             Self::Unauthenticated(error) => {
                 let message = format!("egress guard: {error}");
                 Status::failure(StatusCode::UNAUTHORIZED, "Unauthorized", message, None)
@@ -66,7 +68,8 @@ impl Refusal {
             }
             Self::Denied(denial) => denial.status(),
             Self::Credentials => unavailable(
-                "egress guard: this pod's credential for the API server can't be read; an event on the pod says why".to_owned(),
+                "egress guard: this pod's credential for the API server can't be read; an event on the pod says why"
+                    .to_owned(),
             ),
             Self::Upstream(error) => upstream(error),
             Self::NotFound => {
@@ -157,9 +160,9 @@ fn too_many(message: &str) -> Status {
 fn upstream(error: &SendError) -> Status {
     match error {
         SendError::Dial(error) => unavailable(format!("egress guard: the API server can't be reached: {error}")),
-        SendError::NoFreeStream => {
-            too_many("egress guard: this pod has too many requests to the API server under way; end some watches or wait")
-        }
+        SendError::NoFreeStream => too_many(
+            "egress guard: this pod has too many requests to the API server under way; end some watches or wait",
+        ),
         SendError::Unprocessed(_) => {
             let details = Details { retry_after_seconds: 1, ..Details::default() };
             let message = format!("egress guard: {error}");
@@ -210,7 +213,10 @@ mod tests {
         let message = |method, path| denied(method, path)["message"].as_str().unwrap().to_owned();
         let exec = message("POST", "/api/v1/namespaces/a/pods/p/exec?command=sh");
         assert!(exec.starts_with("pods \"p\" is forbidden: User"), "{exec}");
-        assert!(exec.contains("cannot create resource \"pods/exec\" in API group \"\" in the namespace \"a\""), "{exec}");
+        assert!(
+            exec.contains("cannot create resource \"pods/exec\" in API group \"\" in the namespace \"a\""),
+            "{exec}"
+        );
         let list = message("GET", "/apis/apps/v1/deployments");
         assert!(list.starts_with("deployments.apps is forbidden"), "{list}");
         assert!(list.contains("in API group \"apps\" at the cluster scope"), "{list}");

@@ -27,7 +27,9 @@ pub(crate) enum SendError {
     #[error("the API server closed the connection without processing the request: {0}; send it again")]
     Unprocessed(String),
     /// It may have been processed. Never sent again from here.
-    #[error("the connection to the API server broke before it answered; the request may or may not have been carried out: {0}")]
+    #[error(
+        "the connection to the API server broke before it answered; the request may or may not have been carried out: {0}"
+    )]
     Broken(String),
 }
 

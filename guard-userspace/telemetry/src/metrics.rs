@@ -1,8 +1,6 @@
 //! The metrics of a node guard, in one registry.
 
-use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
-};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector};
 use thiserror::Error;
 
 /// Upper bounds of `guard_exchange_duration_seconds`, in seconds. Ordinary requests lie below 1 s; watches, logs and exec

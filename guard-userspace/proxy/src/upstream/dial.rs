@@ -29,7 +29,9 @@ pub(crate) enum DialError {
     #[error("no address of the API server is known; look at the EndpointSlices of the Service default/kubernetes")]
     NoAddress,
     /// TCP.
-    #[error("connecting to {address}: {source}; is the API server up, and does a firewall on the node let the guard out?")]
+    #[error(
+        "connecting to {address}: {source}; is the API server up, and does a firewall on the node let the guard out?"
+    )]
     Connect { address: SocketAddr, source: io::Error },
     /// TLS. A certificate of another CA or for another name is here.
     #[error("TLS with {address}: {source}; does the certificate come from the cluster's CA and name {server_name}?")]
@@ -129,7 +131,11 @@ impl Dialer {
         Ok((Authority::try_from(name.as_str())?, HeaderValue::try_from(name)?))
     }
 
-    async fn dial_one(&self, address: SocketAddr, config: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, DialError> {
+    async fn dial_one(
+        &self,
+        address: SocketAddr,
+        config: Arc<ClientConfig>,
+    ) -> Result<TlsStream<TcpStream>, DialError> {
         let limit = self.timeouts.connect;
         let tcp = within(limit, TcpStream::connect(address))
             .await

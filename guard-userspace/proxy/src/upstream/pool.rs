@@ -94,14 +94,7 @@ enum Found {
 
 impl Pool {
     pub(crate) fn new(dialer: Arc<Dialer>, metrics: Arc<Metrics>, limits: Limits, timeouts: Timeouts) -> Self {
-        Self(Arc::new(Shared {
-            dialer,
-            metrics,
-            limits,
-            timeouts,
-            state: Mutex::default(),
-            changed: Notify::new(),
-        }))
+        Self(Arc::new(Shared { dialer, metrics, limits, timeouts, state: Mutex::default(), changed: Notify::new() }))
     }
 
     pub(crate) fn dialer(&self) -> &Arc<Dialer> {

@@ -7,7 +7,7 @@ mod proxy;
 mod server;
 
 pub(crate) use body::{Piece, TestBody, empty, full, stream};
-pub(crate) use client::{Client, ClientOptions, get, raw_tls, request, text};
+pub(crate) use client::{Client, ClientOptions, ends_clean, get, raw_tls, request, text};
 pub(crate) use identity::{AGENT_TOKEN, Credentials, Recorder, Verifier, workload};
 pub(crate) use proxy::{Bed, BedOptions};
 pub(crate) use server::{Api, ApiOptions, Handler, certify, handler, ok, status};

@@ -42,7 +42,7 @@ async fn a_watch_ends_cleanly_at_once_but_not_inside_an_event() {
         assert!(quiet.is_err(), "it ended inside an event");
         pieces.send(Ok("\"DELETED\"}\n".into())).await.unwrap();
         assert_eq!(next(&mut watch).await.unwrap().unwrap(), "\"DELETED\"}\n");
-        assert!(next(&mut watch).await.is_none());
+        assert!(ends_clean(&mut watch).await);
         soon("the connection's end", client.closed()).await;
         until("the end", || bed.open_connections() == 0).await;
     }

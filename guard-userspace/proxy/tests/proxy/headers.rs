@@ -58,10 +58,8 @@ async fn a_request_to_act_as_somebody_else_is_refused_not_stripped() {
     for options in ClientOptions::each() {
         for name in ["Impersonate-User", "impersonate-group", "Impersonate-Extra-scopes", "IMPERSONATE-UID"] {
             let mut get = get("/api/v1/pods");
-            get.headers_mut().insert(
-                http::HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_static("viewer"),
-            );
+            get.headers_mut()
+                .insert(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("viewer"));
             let response = bed.client(&options).await.send(get).await.unwrap();
             assert_eq!(response.status(), StatusCode::FORBIDDEN);
             let body = text(response).await;

@@ -112,7 +112,8 @@ async fn bytes_that_are_no_tls_or_no_http_hurt_nobody_else() {
     let api = Api::start(ok()).await;
     let bed = Bed::before(&api).await;
     let mut bystander = bed.client(&ClientOptions::http2()).await;
-    for junk in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 600], &[22, 3, 1, 255, 255], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+    for junk in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 600], &[22, 3, 1, 255, 255], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
+    {
         let mut tcp = tokio::net::TcpStream::connect(bed.address).await.unwrap();
         tcp.write_all(junk).await.unwrap();
         tcp.shutdown().await.unwrap();

@@ -92,17 +92,23 @@ async fn an_exchange_makes_one_line_that_says_who_what_and_how_it_ended() {
 #[tokio::test]
 async fn refused_broken_and_abandoned_exchanges_make_a_line_each() {
     let (lines, _guard) = Lines::collect();
-    let api = Api::start(handler(|request| async move {
-        let (pieces, body) = stream();
-        let breaks = request.uri().path() == "/version";
-        tokio::spawn(async move {
-            pieces.send(Ok("{}\n".into())).await.unwrap();
-            if breaks {
-                let _ = pieces.send(Err(std::io::Error::other("broken"))).await;
-            }
-            pieces.closed().await;
-        });
-        Response::new(body)
+    let go = Arc::new(tokio::sync::Notify::new());
+    let told = Arc::clone(&go);
+    let api = Api::start(handler(move |request| {
+        let told = Arc::clone(&told);
+        async move {
+            let (pieces, body) = stream();
+            let breaks = request.uri().path() == "/version";
+            tokio::spawn(async move {
+                pieces.send(Ok("{}\n".into())).await.unwrap();
+                if breaks {
+                    told.notified().await;
+                    let _ = pieces.send(Err(std::io::Error::other("broken"))).await;
+                }
+                pieces.closed().await;
+            });
+            Response::new(body)
+        }
     }))
     .await;
     let bed = Bed::before(&api).await;
@@ -112,7 +118,10 @@ async fn refused_broken_and_abandoned_exchanges_make_a_line_each() {
         let mut stranger = get("/api/v1/pods");
         stranger.headers_mut().remove("authorization");
         text(client.send(stranger).await.unwrap()).await;
-        client.send(get("/version")).await.unwrap().into_body().collect().await.unwrap_err();
+        let mut broken = client.send(get("/version")).await.unwrap().into_body();
+        broken.frame().await.unwrap().unwrap();
+        go.notify_one();
+        assert!(!ends_clean(&mut broken).await);
         let mut client = bed.client(&options).await;
         let mut watch = client.send(get("/api/v1/pods?watch=1")).await.unwrap().into_body();
         watch.frame().await.unwrap().unwrap();
@@ -128,11 +137,7 @@ async fn refused_broken_and_abandoned_exchanges_make_a_line_each() {
         let end = |decision: &str, outcome: &str, status| (decision.to_owned(), outcome.to_owned(), status);
         assert_eq!(
             ends,
-            [
-                end("refused", "complete", 401),
-                end("allow", "upstream_broken", 200),
-                end("allow", "client_gone", 200)
-            ]
+            [end("refused", "complete", 401), end("allow", "upstream_broken", 200), end("allow", "client_gone", 200)]
         );
     }
 }

@@ -1,16 +1,20 @@
 //! Clients: hyper over TLS, with the protocol that a test asks for, and bare TLS for what hyper would never send.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 
 use http::{Method, Request, Response, Version, header};
 use http_body_util::BodyExt;
 use hyper::{
     body::Incoming,
     client::conn::{http1, http2},
+    rt::Executor,
 };
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, pki_types::ServerName};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::JoinSet};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{AGENT_TOKEN, H2, HTTP11, TestBody, empty};
@@ -25,11 +29,7 @@ pub(crate) struct ClientOptions {
 
 impl ClientOptions {
     pub(crate) fn http2() -> Self {
-        Self {
-            versions: vec![&rustls::version::TLS13, &rustls::version::TLS12],
-            alpn: vec![H2],
-            sni: true,
-        }
+        Self { versions: vec![&rustls::version::TLS13, &rustls::version::TLS12], alpn: vec![H2], sni: true }
     }
 
     pub(crate) fn http11() -> Self {
@@ -46,6 +46,17 @@ impl ClientOptions {
 pub(crate) struct Client {
     sender: Sender,
     connection: tokio::task::JoinHandle<()>,
+    tasks: Tasks,
+}
+
+/// What hyper spawns for an HTTP/2 connection; the socket is in there.
+#[derive(Clone, Default)]
+struct Tasks(Arc<Mutex<JoinSet<()>>>);
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        self.0.lock().unwrap().spawn(async move { drop(task.await) });
+    }
 }
 
 enum Sender {
@@ -58,14 +69,15 @@ impl Client {
         let tls = raw_tls(address, roots, options).await.unwrap();
         let http2 = tls.get_ref().1.alpn_protocol() == Some(H2);
         let io = TokioIo::new(tls);
+        let tasks = Tasks::default();
         if http2 {
-            let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+            let (sender, connection) = http2::handshake(tasks.clone(), io).await.unwrap();
             let connection = tokio::spawn(async move { drop(connection.await) });
-            Self { sender: Sender::Http2(sender), connection }
+            Self { sender: Sender::Http2(sender), connection, tasks }
         } else {
             let (sender, connection) = http1::handshake(io).await.unwrap();
             let connection = tokio::spawn(async move { drop(connection.with_upgrades().await) });
-            Self { sender: Sender::Http1(sender), connection }
+            Self { sender: Sender::Http1(sender), connection, tasks }
         }
     }
 
@@ -96,6 +108,7 @@ impl Client {
     /// Drops the connection where it stands.
     pub(crate) fn vanish(self) {
         self.connection.abort();
+        self.tasks.0.lock().unwrap().abort_all();
     }
 
     /// Waits until the other side has closed the connection.
@@ -143,4 +156,15 @@ pub(crate) fn get(target: &str) -> Request<TestBody> {
 pub(crate) async fn text(response: Response<Incoming>) -> String {
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Waits for the body's end: true if it is a clean one. HTTP/2 may carry it in an empty frame.
+pub(crate) async fn ends_clean(body: &mut Incoming) -> bool {
+    loop {
+        match super::soon("the end", body.frame()).await {
+            None => return true,
+            Some(Err(_)) => return false,
+            Some(Ok(frame)) => assert!(frame.into_data().unwrap().is_empty(), "more data instead of the end"),
+        }
+    }
 }

@@ -10,11 +10,7 @@ use guard_policy::Engine;
 use guard_proxy::{Drain, Handle, Limits, Proxy, ProxyConfig, Timeouts, Upstream};
 use guard_telemetry::Metrics;
 use rustls::{RootCertStore, pki_types::ServerName};
-use tokio::{
-    net::TcpListener,
-    sync::watch,
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use super::{Api, Client, ClientOptions, Credentials, H2, HTTP11, Recorder, Verifier, certify, workload};
 

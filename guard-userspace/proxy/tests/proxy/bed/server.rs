@@ -108,8 +108,7 @@ impl Api {
             while let Ok((tcp, _)) = listener.accept().await {
                 of_accepted.fetch_add(1, Ordering::SeqCst);
                 let acceptor = TlsAcceptor::from(Arc::clone(&config));
-                let connection =
-                    serve(acceptor, tcp, options.streams, Arc::clone(&handler), Arc::clone(&of_seen));
+                let connection = serve(acceptor, tcp, options.streams, Arc::clone(&handler), Arc::clone(&of_seen));
                 of_connections.lock().unwrap().spawn(connection);
             }
         });
