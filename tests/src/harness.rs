@@ -24,4 +24,4 @@ pub use names::unique;
 pub use node::NodeNetns;
 pub use pod::{Agent, Pod, PodPlan};
 pub use wait::eventually;
-pub use world::World;
+pub use world::{NO_DELETION, World};

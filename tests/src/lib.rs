@@ -2,6 +2,7 @@
 //!
 //! The one crate beside `guard-kernel` with `unsafe` code: the probe makes system calls that only an attacker has a use for.
 
+pub mod demo;
 pub mod finding;
 pub mod harness;
 pub mod probe;

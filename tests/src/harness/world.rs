@@ -62,9 +62,17 @@ pub struct World {
 }
 
 impl World {
-    /// Against the cluster that `EGRESS_GUARD_CLUSTER` names, with the guard that `EGRESS_GUARD_BINARY` names.
+    /// With pods for tries that must be refused.
     #[track_caller]
     pub fn set_up() -> Self {
+        let world = Self::guarded();
+        let ring = Ring::new(arenas(&world.kubectl, &world.cluster.nodes));
+        Self { ring, ..world }
+    }
+
+    /// Against the cluster that `EGRESS_GUARD_CLUSTER` names, with the guard that `EGRESS_GUARD_BINARY` names; no pods yet.
+    #[track_caller]
+    pub fn guarded() -> Self {
         let variable = |name: &str| {
             std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: `cargo xtask e2e` runs these tests"))
         };
@@ -94,7 +102,6 @@ impl World {
         }
         let control_plane = NodeNetns::new(&cluster.control_plane_netns);
         let real = probe_in(&control_plane, &probe, "connect --to 127.0.0.1:6443");
-        let ring = Ring::new(arenas(&kubectl, &cluster.nodes));
         Self {
             namespace,
             kubectl,
@@ -102,7 +109,7 @@ impl World {
             guard_ca: authority.certificate_pem(),
             guard_certificate: certificate,
             api_server_certificate: real.peer_certificate_sha256.expect("the API server speaks TLS"),
-            ring,
+            ring: Ring::new(Vec::new()),
             probe,
             cluster,
         }

@@ -1,8 +1,8 @@
 //! `cargo xtask demo`: the main job, shown step by step on a cluster of its own.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use xtask::build::{self, Profile};
@@ -25,7 +25,7 @@ pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> 
     let name = Name::new("demo")?;
     let cluster = cluster::up(paths, &UpOptions { name: name.clone(), nodes: 2 }, progress)?;
     images::refresh(paths, &cluster, progress)?;
-    let shown = show(&cluster);
+    let shown = show(paths, &cluster, arguments.keep);
     if arguments.keep {
         return shown.map(|()| ExitCode::SUCCESS);
     }
@@ -33,7 +33,16 @@ pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> 
     shown.and(down).map(|()| ExitCode::SUCCESS)
 }
 
-/// The steps.
-fn show(cluster: &Cluster) -> Result<()> {
-    bail!("the demo's steps are not written yet; cluster {} came up as it should", cluster.name)
+/// The steps are a program beside the tests: both stand on the same guards and pods.
+fn show(paths: &Paths, cluster: &Cluster, keep: bool) -> Result<()> {
+    let built = paths.target().join("debug");
+    let mut demo = Command::new(built.join("demo"));
+    demo.env("EGRESS_GUARD_CLUSTER", cluster.name.as_str()).env("EGRESS_GUARD_BINARY", built.join("guard"));
+    demo.env("EGRESS_GUARD_CACHE", &paths.cache);
+    if keep {
+        demo.arg("--keep");
+    }
+    let status = demo.status().context("starting the demo's steps")?;
+    ensure!(status.success(), "not everything was as it must be: see the steps above");
+    Ok(())
 }
