@@ -13,6 +13,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::changes::Watcher;
 use crate::keeper::{Announce, Keeper, Surroundings, Wanted};
 use crate::lifecycle::Enforcement;
 use crate::pod::PodRecord;
@@ -42,7 +43,9 @@ struct Known {
 }
 
 impl<E: Enforcement> Agents<E> {
-    /// No pods yet. `enrolled` names those that an earlier run left in the kernel; `netns` is the node's own namespace, where the veth pairs
+    /// No pods yet. Called on the runtime that everything about them then runs on.
+    ///
+    ///  `enrolled` names those that an earlier run left in the kernel; `netns` is the node's own namespace, where the veth pairs
     /// of pods end and which is never guarded.
     pub fn new(
         cgroups: CgroupTree,
@@ -53,7 +56,7 @@ impl<E: Enforcement> Agents<E> {
     ) -> Result<Self, guard_kernel::Error> {
         let netns_id = netns.identity()?;
         Ok(Self {
-            node: Arc::new(Surroundings { cgroups, netns, netns_id, enforcement, announce }),
+            node: Arc::new(Surroundings { cgroups, netns, netns_id, watcher: Watcher::new(), enforcement, announce }),
             enrolled: enrolled.into_iter().collect(),
             pods: HashMap::new(),
             listed: HashSet::new(),

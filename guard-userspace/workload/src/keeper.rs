@@ -8,7 +8,7 @@ use guard_kernel::netns::{Netns, NetnsId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::changes::Changes;
+use crate::changes::{Changes, Watcher};
 use crate::lifecycle::{Enforcement, Lifecycle, Notice, Stage};
 use crate::network::{self, Findings};
 use crate::pod::PodRecord;
@@ -47,6 +47,7 @@ pub(crate) struct Surroundings<E> {
     /// The network namespace of the node, in which the guard runs. It is never guarded.
     pub(crate) netns: Arc<Netns>,
     pub(crate) netns_id: NetnsId,
+    pub(crate) watcher: Arc<Watcher>,
     pub(crate) enforcement: Arc<E>,
     pub(crate) announce: Arc<dyn Announce>,
 }
@@ -72,8 +73,9 @@ struct Backoff {
 impl<E: Enforcement> Keeper<E> {
     pub(crate) fn new(node: Arc<Surroundings<E>>, wanted: watch::Receiver<Wanted>) -> Self {
         let pod = wanted.borrow().pod.clone();
+        let changes = node.watcher.changes();
         let lifecycle = Lifecycle::new(Arc::clone(&node.enforcement), pod);
-        Self { node, wanted, lifecycle, changes: Changes::new(), sandbox: None, backoff: None, announced: None }
+        Self { node, wanted, lifecycle, changes, sandbox: None, backoff: None, announced: None }
     }
 
     /// Returns when the pod is released. Dropping this before leaves the kernel's part of the guard in place.
@@ -93,7 +95,7 @@ impl<E: Enforcement> Keeper<E> {
 
     /// The pod's cgroup, as soon as it is there; nothing if it won't come any more.
     async fn wait_for_cgroup(&mut self) -> Option<PodCgroup> {
-        self.changes = Changes::new();
+        self.changes = self.node.watcher.changes();
         let mut leave = None;
         loop {
             for parent in self.node.cgroups.parents() {
@@ -114,7 +116,7 @@ impl<E: Enforcement> Keeper<E> {
 
     /// Guards the pod for as long as this cgroup is there and has, or may yet have, processes.
     async fn keep(&mut self, cgroup: &PodCgroup) {
-        self.changes = Changes::new();
+        self.changes = self.node.watcher.changes();
         self.changes.watch(&cgroup.path);
         self.changes.watch(&cgroup.path.join("cgroup.events"));
         while cgroup.exists() && !(self.is_deleted() && processes::is_empty(&cgroup.path)) {
