@@ -27,6 +27,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .with_context(|| format!("taking over what is pinned in {}", args.pin_directory.display()))?;
     let pods = kernel.enrolled().count();
     kernel.uninstall().context("removing programs, maps and the nft table")?;
-    println!("released: {pods} agent pods of this node are guarded no more");
+    println!("released; agent pods that are guarded no more: {pods}");
     Ok(())
 }

@@ -45,7 +45,7 @@ struct Known {
 impl<E: Enforcement> Agents<E> {
     /// No pods yet. Called on the runtime that everything about them then runs on.
     ///
-    ///  `enrolled` names those that an earlier run left in the kernel; `netns` is the node's own namespace, where the veth pairs
+    /// `enrolled` names those that an earlier run left in the kernel; `netns` is the node's own namespace, where the veth pairs
     /// of pods end and which is never guarded.
     pub fn new(
         cgroups: CgroupTree,
