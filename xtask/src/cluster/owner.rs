@@ -21,6 +21,8 @@ pub fn own(paths: &Paths, name: &Name) -> Result<()> {
 /// Nobody's any more: it is down, or it is to stay.
 pub fn disown(paths: &Paths, name: &Name) -> Result<()> {
     let file = file(paths, name);
+    // The name is never used again, so neither is its lock.
+    let _ = fs::remove_file(file.with_extension("lock"));
     fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))
 }
 

@@ -106,7 +106,11 @@ impl Run<'_> {
             .args(self.rest)
             .env("EGRESS_GUARD_CLUSTER", cluster.name.as_str())
             .env("EGRESS_GUARD_BINARY", built.join("guard"));
-        run_tests(&mut timed)
+        let counts = run_tests(&mut timed)?;
+        if counts == Counts::default() && self.rest.is_empty() {
+            bail!("area {} ran no test at all", self.area.name);
+        }
+        Ok(counts)
     }
 }
 
