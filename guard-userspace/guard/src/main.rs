@@ -45,8 +45,28 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("guard: {error:#}");
+            eprintln!("guard: {}", sentence(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// An error with its causes. Many of ours name their cause themselves: none is said twice.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        _ if text.contains(&cause) => text,
+        _ => format!("{text}: {cause}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    #[test]
+    fn no_cause_is_said_twice() {
+        let error = anyhow!("no such file").context("reading x: no such file; is it there?").context("the certificate");
+        assert_eq!(super::sentence(&error), "the certificate: reading x: no such file; is it there?");
     }
 }

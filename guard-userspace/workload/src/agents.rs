@@ -43,7 +43,7 @@ struct Known {
 }
 
 impl<E: Enforcement> Agents<E> {
-    /// No pods yet. Called on the runtime that everything about them then runs on.
+    /// No pods yet. Called on the runtime that everything about them then runs on, which has several threads.
     ///
     /// `enrolled` names those that an earlier run left in the kernel; `netns` is the node's own namespace, where the veth pairs
     /// of pods end and which is never guarded.

@@ -122,7 +122,8 @@ impl<E: Enforcement> Keeper<E> {
         while cgroup.exists() && !(self.is_deleted() && processes::is_empty(&cgroup.path)) {
             self.refresh();
             if self.backoff.is_none_or(|backoff| backoff.until <= Instant::now()) {
-                let result = self.advance(cgroup);
+                // System calls of some milliseconds, which shall not hold up the connections of others.
+                let result = tokio::task::block_in_place(|| self.advance(cgroup));
                 self.told(result);
             }
             let starting = self.sandbox.is_none() && !processes::is_empty(&cgroup.path);
@@ -160,7 +161,7 @@ impl<E: Enforcement> Keeper<E> {
     async fn release(&mut self) {
         self.sandbox = None;
         self.backoff = None;
-        while let Err(error) = self.lifecycle.release() {
+        while let Err(error) = tokio::task::block_in_place(|| self.lifecycle.release()) {
             self.told(Err(describe(&error)));
             let until = self.backoff.map_or_else(Instant::now, |backoff| backoff.until);
             tokio::time::sleep_until(until).await;

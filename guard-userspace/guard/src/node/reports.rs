@@ -16,6 +16,9 @@ use super::registry::Registry;
 const MAX_LINES: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// Pause after reports could not be read.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Workloads whose log lines are bounded apart.
 const MAX_WORKLOADS: usize = 4096;
 
@@ -61,13 +64,18 @@ impl Expected {
 }
 
 impl Reporter {
-    /// Reads until the reports can't be read any more.
+    /// Reads until dropped. Refusals are counted by the kernel, whether or not their reports can be read.
     pub(super) async fn run(self, reports: Reports) -> std::io::Result<()> {
         let mut reports = reports.into_async()?;
         let mut lines = Lines::default();
         loop {
-            let report = reports.next().await?;
-            self.report(&report, &mut lines);
+            match reports.next().await {
+                Ok(report) => self.report(&report, &mut lines),
+                Err(error) => {
+                    tracing::warn!(%error, "the kernel's reports can't be read; tried again");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
         }
     }
 

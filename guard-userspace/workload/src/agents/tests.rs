@@ -111,7 +111,7 @@ fn pod(uid: &str, label: bool) -> Pod {
     .unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_is_attached_when_its_cgroup_appears_and_an_ordinary_pod_never() {
     let node = Node::start(&[]);
     node.send(watcher::Event::Apply(pod("agent", true)));
@@ -121,7 +121,7 @@ async fn an_agent_is_attached_when_its_cgroup_appears_and_an_ordinary_pod_never(
     node.wait_for(&["attach agent"]).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_pod_is_released_only_after_its_last_process() {
     let node = Node::start(&[]);
     node.make_cgroup("agent", true);
@@ -134,7 +134,7 @@ async fn a_deleted_pod_is_released_only_after_its_last_process() {
     node.wait_for(&["attach agent", "release agent"]).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pod_said_to_have_ended_stays_closed_while_its_processes_run() {
     let node = Node::start(&[]);
     node.make_cgroup("agent", true);
@@ -147,7 +147,7 @@ async fn a_pod_said_to_have_ended_stays_closed_while_its_processes_run() {
     assert_eq!(node.steps(), ["attach agent"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_an_earlier_run_left_is_adopted_or_released() {
     let node = Node::start(&["living", "gone", "dying"]);
     node.make_cgroup("living", true);
@@ -161,7 +161,7 @@ async fn what_an_earlier_run_left_is_adopted_or_released() {
     node.wait_for(&["attach living", "release gone", "release dying"]).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_vanished_while_the_watch_was_broken_is_released() {
     let node = Node::start(&[]);
     node.make_cgroup("agent", false);
@@ -172,7 +172,7 @@ async fn a_pod_that_vanished_while_the_watch_was_broken_is_released() {
     node.wait_for(&["attach agent", "release agent"]).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_claims_the_place_of_another_is_ignored() {
     let node = Node::start(&[]);
     node.make_cgroup("web", true);
