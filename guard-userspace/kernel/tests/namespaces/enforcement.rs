@@ -30,7 +30,10 @@ struct Guarded {
 
 impl Guarded {
     fn new(name: &str) -> Self {
-        let lab = Lab::new();
+        Self::in_lab(name, Lab::new())
+    }
+
+    fn in_lab(name: &str, lab: Lab) -> Self {
         let cgroup = Cgroup::new(name);
         let pins = PathBuf::from(format!("/sys/fs/bpf/guard-test-{}-{name}", std::process::id()));
         // Here the veth's program marks.
@@ -363,6 +366,24 @@ fn enforcement_outlives_the_process_and_ends_with_the_pod() {
     server.recv(&mut [0; 8]).expect("released");
     kernel.uninstall().unwrap();
     assert!(!guarded.pins.exists());
+}
+
+#[test]
+fn what_another_tool_attached_to_the_veth_stays() {
+    let lab = Lab::new();
+    lab.host.tc("qdisc add dev to_pod ingress");
+    lab.host.tc("filter add dev to_pod ingress prio 7 protocol ip u32 match u32 0 0 flowid 1:1");
+    let mut guarded = Guarded::in_lab("filters", lab);
+    let server = guarded.lab.server.udp("10.9.1.2:6443");
+    let pod = guarded.lab.pod.udp("10.9.0.2:0");
+    let is_there = || guarded.lab.host.tc("filter show dev to_pod ingress").contains("u32");
+    pod.send_to(b"x", (SERVER, API_PORT)).unwrap();
+    assert_silent(&server);
+    assert!(is_there());
+    guarded.kernel.take().unwrap().uninstall().unwrap();
+    pod.send_to(b"x", (SERVER, API_PORT)).unwrap();
+    server.recv(&mut [0; 8]).expect("the guard's program is gone");
+    assert!(is_there(), "the other tool's is not");
 }
 
 #[test]

@@ -48,6 +48,10 @@ impl Space {
         run(&format!("ip -n {} {arguments}", self.name), "");
     }
 
+    pub(crate) fn tc(&self, arguments: &str) -> String {
+        run(&format!("tc -n {} {arguments}", self.name), "")
+    }
+
     pub(crate) fn nft(&self, script: &str) -> String {
         run(&format!("nsenter --net=/run/netns/{} nft -f -", self.name), script)
     }
