@@ -13,15 +13,20 @@ use crate::run::{capture, command};
 /// Unpacks packages and all that they depend on into `root`, except what `without` brings already (a lower layer).
 pub(super) fn unpack(paths: &Paths, root: &Path, packages: &[&str], without: &[&str]) -> Result<()> {
     let apt = Apt::new(paths)?;
-    let below: BTreeSet<String> = if without.is_empty() { BTreeSet::new() } else { apt.files(without)? };
-    let all = [without, packages].concat();
-    let files = apt.files(&all)?;
-    apt.download(&all)?;
-    for file in files.difference(&below) {
-        let archive = apt.archives.join(file);
-        capture(command("dpkg-deb", ["-x"]).arg(&archive).arg(root)).with_context(|| format!("unpacking {file}"))?;
-    }
-    Ok(())
+    apt.fetch(packages, without)
+        .or_else(|_| {
+            // The lists are missing, or so old that the mirror has newer packages only.
+            capture(command("apt-get", ["-qq", "update"]).arg("-o").arg("DPkg::Lock::Timeout=120"))
+                .context("apt-get update")?;
+            apt.fetch(packages, without)
+        })?
+        .iter()
+        .try_for_each(|file| {
+            let archive = apt.archives.join(file);
+            capture(command("dpkg-deb", ["-x"]).arg(&archive).arg(root))
+                .with_context(|| format!("unpacking {file}"))
+                .map(drop)
+        })
 }
 
 /// apt with a machine of its own, on which nothing is installed.
@@ -51,16 +56,25 @@ impl Apt {
         command
     }
 
+    /// Downloads, and returns the archives that the lower layer lacks.
+    fn fetch(&self, packages: &[&str], without: &[&str]) -> Result<Vec<String>> {
+        let below = if without.is_empty() { BTreeSet::new() } else { self.files(without)? };
+        let all = [without, packages].concat();
+        let files = self.files(&all)?;
+        self.download(&all)?;
+        Ok(files.difference(&below).cloned().collect())
+    }
+
     /// The archives' file names of these packages and their dependencies.
     fn files(&self, packages: &[&str]) -> Result<BTreeSet<String>> {
         // apt does not name what it has already, so it is asked with an empty cache.
         let mut command = self.get();
         command.args(["-o", "Dir::Cache::archives=/nonexistent/", "--print-uris", "install"]).args(packages);
-        let text = capture(&mut command).context("asking apt for packages: is `apt-get update` due?")?;
+        let text = capture(&mut command).context("asking apt for packages")?;
         let files: BTreeSet<String> =
             text.lines().filter_map(|line| line.split(' ').nth(1)).map(str::to_owned).collect();
         if files.is_empty() {
-            bail!("apt names no archive for {packages:?}: is `apt-get update` due?");
+            bail!("apt names no archive for {packages:?}");
         }
         Ok(files)
     }
