@@ -122,7 +122,10 @@ impl View {
                 service: Service::ApiServer { port: endpoint.port() },
             }),
         );
-        for address in self.nodes.values().flatten().copied() {
+        // A control plane's machine need not be a node; its etcd is as near to the API server as a node's.
+        let machines: BTreeSet<IpAddr> =
+            self.nodes.values().flatten().copied().chain(self.last_endpoints.iter().map(SocketAddr::ip)).collect();
+        for address in machines {
             let refused = |protocol, port| Entry { address, service: Service::Refused { protocol, port } };
             entries.extend(NODE_TCP_PORTS.map(|port| refused(None, port)));
             entries.extend(OVERLAY_UDP_PORTS.map(|port| refused(Some(PROTOCOL_UDP), port)));
@@ -272,6 +275,15 @@ mod tests {
             "an ingress may be there"
         );
         assert!(!set.entries.iter().any(|entry| entry.address.is_loopback()), "a pod's loopback is its own");
+    }
+
+    #[test]
+    fn etcd_is_refused_beside_an_api_server_that_is_no_node() {
+        let mut view = view();
+        view.set_nodes([]);
+        let set = view.control_plane("n1", &ControlPlane::default());
+        let etcd = Service::Refused { protocol: None, port: 2379 };
+        assert!(set.entries.contains(&entry("192.168.0.1", etcd)));
     }
 
     #[test]
