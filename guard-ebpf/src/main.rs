@@ -1,8 +1,9 @@
 //! The kernel programs, one file per hook.
 //!
 //! They are attached to each agent pod's own cgroup and to the host side of its veth; an ordinary pod runs none of them.
-//! Minimum kernel: 5.15 for the cgroup hooks (`bpf_get_netns_cookie` came in 5.7, socket storage in them in 5.8); tcx needs 6.6,
-//! before that the veth program is attached by clsact.
+//! They load, attach and refuse on 5.10 (seen there: ring buffers, `getpeername` and `bpf_ktime_get_boot_ns` are of 5.8, all else
+//! is older). The guard's minimum is 5.15 for user space's sake: `SO_NETNS_COOKIE` (5.14). tcx needs 6.6; before that the veth
+//! program is attached by clsact.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::Error;
 
-/// `SO_NETNS_COOKIE` came with 5.14, and 5.15 is the first long-term kernel that has it. What the programs use is older.
+/// `SO_NETNS_COOKIE` came with 5.14, and 5.15 is the first long-term kernel that has it. The programs themselves were seen
+/// to do their work on 5.10.
 const MINIMUM: Version = (5, 15);
 const TCX: Version = (6, 6);
 
