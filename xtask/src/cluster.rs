@@ -207,7 +207,7 @@ impl Cluster {
 
     /// `kubectl apply -f -` of this YAML or JSON.
     pub fn apply(&self, manifest: &str) -> Result<String> {
-        run::capture_with_input(&mut self.kubectl(["apply", "-f", "-"]), manifest)
+        run::capture_with_input(&mut self.kubectl(["apply", "--request-timeout=60s", "-f", "-"]), manifest)
     }
 
     /// A node by its position, from 0.

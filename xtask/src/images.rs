@@ -72,7 +72,7 @@ pub(crate) fn import(cluster: &Cluster, node: &Node, archive: &Archive) -> Resul
         return Ok(());
     }
     let path = archive.path.display().to_string();
-    run::capture(&mut node.ctr(&cluster.binaries, ["images", "import", "--local", &path]))
+    run::capture(&mut node.ctr(&cluster.binaries, ["--timeout", "120s", "images", "import", "--local", &path]))
         .with_context(|| format!("importing {} into {}", archive.image, node.name))?;
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     fs::write(&marker, &archive.image).with_context(|| format!("writing {}", marker.display()))

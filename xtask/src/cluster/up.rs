@@ -205,7 +205,9 @@ impl Starter<'_> {
     fn containerd_answers(&self, node: &Node) -> Result<()> {
         let process = self.find(&format!("{}/containerd", node.name))?;
         self.wait(&process.name, &process, || {
-            let answer = run::capture(&mut node.ctr(&self.cluster.binaries, ["version"]));
+            let answer = run::capture(
+                &mut node.ctr(&self.cluster.binaries, ["--connect-timeout", "2s", "--timeout", "5s", "version"]),
+            );
             Ok(answer.err().map(|error| last_line(&error)))
         })
     }
