@@ -49,9 +49,11 @@ impl Demo {
     }
 
     fn agent_works(&mut self) {
-        self.screen.step("The agent lists pods. Its kubectl is unmodified; it holds no credential that the API server takes.");
+        self.screen
+            .step("The agent lists pods. Its kubectl is unmodified; it holds no credential that the API server takes.");
         let answer = self.kubectl_in_agent(&["get", "pods", "-o", "wide"]);
-        self.screen.expect("the list came through the guard", answer.status.success() && answer.out.contains("ordinary"));
+        self.screen
+            .expect("the list came through the guard", answer.status.success() && answer.out.contains("ordinary"));
 
         let to = self.cluster_ip();
         self.screen.step("Whom does it talk to? The same address, seen from both pods.");
@@ -79,12 +81,26 @@ impl Demo {
             self.world.guard().log_since(from).into_iter().find(is_it).ok_or("no line for configmaps yet")
         });
         let fields = if exchange["fields"].is_object() { &exchange["fields"] } else { &exchange };
-        for name in ["namespace", "pod", "user", "verb", "resource", "decision", "status", "bytes_out", "duration_ms", "audit_id"] {
+        for name in [
+            "namespace",
+            "pod",
+            "user",
+            "verb",
+            "resource",
+            "decision",
+            "status",
+            "bytes_out",
+            "duration_ms",
+            "audit_id",
+        ] {
             self.screen.show(&format!("{name}: {}", fields[name]));
         }
         let id = fields["audit_id"].as_str().unwrap_or_default().to_owned();
         let event = audit.wait_for("the same id in the API server's audit log", |event| event.audit_id == id);
-        self.screen.show(&format!("the API server's audit log: {} {} by {}", event.verb, event.request_uri, event.user.username));
+        self.screen.show(&format!(
+            "the API server's audit log: {} {} by {}",
+            event.verb, event.request_uri, event.user.username
+        ));
         self.screen.expect("the API server saw the pod's own ServiceAccount", event.user.username.ends_with(":agent"));
     }
 
@@ -116,7 +132,10 @@ impl Demo {
         }
         let way = format!("packet --to {endpoint}");
         let finding = self.probe_ordinary(&way);
-        self.screen.expect("the same raw packets from the pod beside it do reach the API server", self.world.is_api_server(&finding));
+        self.screen.expect(
+            "the same raw packets from the pod beside it do reach the API server",
+            self.world.is_api_server(&finding),
+        );
     }
 
     fn neighbour_notices_nothing(&mut self) {
@@ -127,7 +146,8 @@ impl Demo {
         self.screen.answer(&answer);
         let caused = runs().saturating_sub(before);
         self.screen.show(&format!("programs run meanwhile: {caused}"));
-        self.screen.expect("it works, and runs not one instruction of the guard's", answer.status.success() && caused == 0);
+        self.screen
+            .expect("it works, and runs not one instruction of the guard's", answer.status.success() && caused == 0);
     }
 
     fn kubectl_in_agent(&mut self, arguments: &[&str]) -> Answer {

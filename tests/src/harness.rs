@@ -22,6 +22,6 @@ pub use guard::{Guard, Metrics};
 pub use kubectl::{Answer, Kubectl, Running};
 pub use names::unique;
 pub use node::NodeNetns;
-pub use pod::{Agent, Pod, PodPlan};
+pub use pod::{Agent, Pod, PodPlan, finding};
 pub use wait::eventually;
 pub use world::{NO_DELETION, World};

@@ -191,7 +191,7 @@ impl Packet {
             overlay_port: self.overlay_port,
             overlay_mac: self.overlay_mac,
         };
-        let link = Link::open(&interface, self.to.ip(), self.carrier, dresser)?;
+        let link = Link::open(&interface, source, self.carrier, dresser)?;
         Connection::open(&interface, link, source, self.to, limit)
     }
 }

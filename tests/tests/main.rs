@@ -1,11 +1,29 @@
 //! A labelled pod on a real node goes through the guard: clients, denials, every way round, the guard's own life.
 
-#[path = "main/ways.rs"]
-mod ways;
-
 use std::sync::LazyLock;
 
 use guard_e2e::harness::World;
+
+#[path = "main/clients.rs"]
+mod clients;
+#[path = "main/connects.rs"]
+mod connects;
+#[path = "main/datagrams.rs"]
+mod datagrams;
+#[path = "main/denials.rs"]
+mod denials;
+#[path = "main/frames.rs"]
+mod frames;
+#[path = "main/life.rs"]
+mod life;
+#[path = "main/listener.rs"]
+mod listener;
+#[path = "main/other_doors.rs"]
+mod other_doors;
+#[path = "main/sockets.rs"]
+mod sockets;
+#[path = "main/table.rs"]
+mod table;
 
 /// Shared by all tests: one cluster, one guard on each node.
 static WORLD: LazyLock<World> = LazyLock::new(World::set_up);

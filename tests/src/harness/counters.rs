@@ -1,10 +1,14 @@
 //! The kernel's counts of refusals, read from the pinned map: they hold also while no guard runs.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 
 use aya::maps::{Map, MapData, PerCpuHashMap};
 use guard_common::{Hook, LAYOUT_VERSION, Reason};
+use serde_json::Value;
+
+use super::NodeNetns;
 
 /// By which hook and why.
 pub type Refused = (Hook, Reason);
@@ -35,6 +39,26 @@ impl Counters {
         Self(counters)
     }
 
+    /// With what netfilter has counted of these sources behind the veth.
+    #[track_caller]
+    pub(super) fn with_netfilter(mut self, node: &NodeNetns, sources: &[IpAddr]) -> Self {
+        let mut count = 0;
+        for set in ["refused4", "refused6"] {
+            let text = node.sh(&format!("nft --json list set inet egress_guard {set}"));
+            let listed: Value = serde_json::from_str(&text).expect("nft's JSON");
+            let elements =
+                listed["nftables"].as_array().into_iter().flatten().filter_map(|part| part["set"]["elem"].as_array());
+            for element in elements.flatten().map(|element| &element["elem"]) {
+                let source = element["val"].as_str().and_then(|source| source.parse::<IpAddr>().ok());
+                if source.is_some_and(|source| sources.contains(&source)) {
+                    count += element["counter"]["packets"].as_u64().expect("each source has a counter");
+                }
+            }
+        }
+        self.0.insert((Hook::Netfilter, Reason::ControlPlane), count);
+        self
+    }
+
     /// How often so far.
     pub fn of(&self, hook: Hook, reason: Reason) -> u64 {
         self.0.get(&(hook, reason)).copied().unwrap_or(0)
@@ -42,7 +66,7 @@ impl Counters {
 
     /// What came since.
     pub fn since(&self, before: &Self) -> BTreeMap<Refused, u64> {
-        let new = self.0.iter().map(|(key, count)| (*key, count - before.of(key.0, key.1)));
+        let new = self.0.iter().map(|(key, count)| (*key, count.saturating_sub(before.of(key.0, key.1))));
         new.filter(|(_, count)| *count > 0).collect()
     }
 }

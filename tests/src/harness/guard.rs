@@ -103,6 +103,12 @@ impl Guard {
         });
     }
 
+    /// Its process.
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        self.process().as_ref().expect("the guard runs").id()
+    }
+
     /// SIGKILL: no chance to tidy up.
     #[track_caller]
     pub fn kill(&self) {

@@ -278,7 +278,8 @@ impl Pod {
     /// The kernel's counts of what this pod was refused.
     #[track_caller]
     pub fn refusals(&self, pins: &Path) -> Counters {
-        Counters::read(pins, self.workload())
+        let netns = NodeNetns::new(&self.node.netns);
+        Counters::read(pins, self.workload()).with_netfilter(&netns, &self.addresses)
     }
 
     /// Deletes it and waits until it is gone.

@@ -17,10 +17,10 @@ use super::{Agent, Arena, AuditLog, Kubectl, NodeNetns, Pod, PodPlan, Ring};
 use crate::finding::Finding;
 
 /// Further addresses of the API server, as a load balancer would be.
-pub const ALIASES: [IpAddr; 2] =
+const ALIASES: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(172, 30, 0, 200)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0x30, 0, 0, 0, 0, 0, 0x200))];
 /// The API server's IPv4 address behind the well-known NAT64 prefix.
-pub const NAT64: IpAddr = IpAddr::V6(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0xac1e, 0x000a));
+const NAT64: IpAddr = IpAddr::V6(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0xac1e, 0x000a));
 /// What the deny list says of deleting namespaces.
 pub const NO_DELETION: &str = "Namespaces are deleted by people.";
 const DENY_LIST: &str = "

@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::interface::Interface;
+
 /// Which protocol, and whether `connect` comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Way {
@@ -15,7 +17,7 @@ pub(super) enum Way {
     Udp,
     /// `connect`, then `send`.
     UdpConnected,
-    /// A socket connected to nobody of interest, then `sendto` elsewhere.
+    /// A socket connected to somebody else, then `sendto` elsewhere.
     UdpConnectedElsewhere,
     /// What a QUIC client sends first: a long header in 1200 bytes (RFC 9000 section 14.1), by `sendmsg`.
     Quic,
@@ -46,8 +48,8 @@ pub(super) fn ask(to: SocketAddr, way: Way, limit: Duration) -> io::Result<Strin
             socket.send(&question)?;
         }
         Way::UdpConnectedElsewhere => {
-            let here = if to.is_ipv4() { "127.0.0.1:9" } else { "[::1]:9" };
-            socket.connect(&here.parse::<SocketAddr>().expect("an address").into())?;
+            let elsewhere = Interface::of_pod()?.gateway_towards(to.ip())?;
+            socket.connect(&SocketAddr::new(elsewhere, 9).into())?;
             socket.send_to(&question, &to.into())?;
         }
         Way::Ping | Way::PingSocket => {

@@ -43,6 +43,12 @@ impl Interface {
         let address = if to.is_ipv4() { self.ipv4.map(IpAddr::from) } else { self.ipv6.map(IpAddr::from) };
         address.ok_or_else(|| io::Error::other(format!("{NAME} has no address of the family of {to}")))
     }
+
+    /// The next hop of the default route of this family.
+    pub(super) fn gateway_towards(&self, to: IpAddr) -> io::Result<IpAddr> {
+        let gateway = if to.is_ipv4() { self.gateway4.map(IpAddr::from) } else { self.gateway6.map(IpAddr::from) };
+        gateway.ok_or_else(|| io::Error::other(format!("{NAME} has no default route towards {to}")))
+    }
 }
 
 fn mac(text: &str) -> Option<[u8; 6]> {

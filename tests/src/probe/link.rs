@@ -58,7 +58,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn open(interface: &Interface, to: IpAddr, carrier: Carrier, dresser: Dresser) -> io::Result<Self> {
+    /// Connections come from `source`.
+    pub(super) fn open(interface: &Interface, source: IpAddr, carrier: Carrier, dresser: Dresser) -> io::Result<Self> {
         let sender = match carrier {
             Carrier::Packet => Sender::Packet(PacketSocket::raw(interface)?),
             Carrier::Cooked => Sender::Cooked(PacketSocket::cooked(interface)?),
@@ -71,13 +72,13 @@ impl Link {
             Carrier::RawIp => {
                 // IPPROTO_RAW implies IP_HDRINCL (raw(7)), on IPv6 too.
                 Sender::RawIp(Socket::new(
-                    Domain::for_address(SocketAddr::new(to, 0)),
+                    Domain::for_address(SocketAddr::new(source, 0)),
                     Type::RAW,
                     Some(Protocol::from(libc::IPPROTO_RAW)),
                 )?)
             }
             Carrier::Xdp => Sender::Xdp(Express::open(interface)?),
-            Carrier::Tun => Sender::Tun(Tunnel::open()?),
+            Carrier::Tun => Sender::Tun(Tunnel::open(source)?),
         };
         Ok(Self { packets: PacketSocket::raw(interface)?, sender, dresser, error: None })
     }

@@ -41,7 +41,10 @@ impl Connection {
         let mut stack = Stacked::new(config, &mut link, smoltcp::time::Instant::now());
         let prefix = if source.is_ipv4() { 24 } else { 64 };
         stack.update_ip_addrs(|addresses| {
-            addresses.push(IpCidr::new(source.into(), prefix)).expect("there is room for two");
+            // The pod's own comes first: neighbours are asked in its name, whatever the source of the connection.
+            for address in std::iter::once(own).chain((source != own).then_some(source)) {
+                addresses.push(IpCidr::new(address.into(), prefix)).expect("there is room for two");
+            }
         });
         let full = "there is room for two routes";
         match (source, interface.gateway4, interface.gateway6) {

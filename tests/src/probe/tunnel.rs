@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::process::Command;
 
@@ -14,9 +15,9 @@ const IFF_NO_PI: i16 = 0x1000;
 pub(super) struct Tunnel(File);
 
 impl Tunnel {
-    /// The device is up afterwards; whether the pod forwards is up to whoever sets `ip_forward`.
+    /// The device is up afterwards, and `source` lies behind it; whether the pod forwards is up to whoever sets `ip_forward`.
     #[allow(unsafe_code)]
-    pub(super) fn open() -> io::Result<Self> {
+    pub(super) fn open(source: IpAddr) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun")?;
         let mut request = [0_u8; 40];
         request[..NAME.len()].copy_from_slice(NAME.as_bytes());
@@ -27,9 +28,12 @@ impl Tunnel {
         if result < 0 {
             return Err(io::Error::last_os_error());
         }
-        let status = Command::new("ip").args(["link", "set", NAME, "up"]).status()?;
-        if !status.success() {
-            return Err(io::Error::other(format!("ip link set {NAME} up ended with {status}")));
+        let source = source.to_string();
+        for arguments in [["link", "set", NAME, "up"].as_slice(), &["route", "replace", &source, "dev", NAME]] {
+            let status = Command::new("ip").args(arguments).status()?;
+            if !status.success() {
+                return Err(io::Error::other(format!("ip {} ended with {status}", arguments.join(" "))));
+            }
         }
         Ok(Self(file))
     }

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Node, Service as ServiceObject};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use super::config::ControlPlane;
+use super::doors::{self, Entrances, Targets};
 
 /// The kubelet (10250, and 10255 read-only) and etcd (clients, peers).
 const NODE_TCP_PORTS: [u16; 4] = [10250, 10255, 2379, 2380];
@@ -35,6 +36,10 @@ pub(super) struct View {
     certified: BTreeSet<IpAddr>,
     /// Addresses of nodes, by name.
     nodes: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// Where Services are entered on other machines, by the Service's namespace and name.
+    entrances: BTreeMap<(String, String), Entrances>,
+    /// Where Services lead, by the slice's namespace and name.
+    targets: BTreeMap<(String, String), Targets>,
 }
 
 impl View {
@@ -74,6 +79,16 @@ impl View {
             .into_iter()
             .map(|node| (node.metadata.name.clone().unwrap_or_default(), node_addresses(node)))
             .collect();
+    }
+
+    /// Exactly these Services are there that can be entered on other machines.
+    pub(super) fn set_entrances(&mut self, entrances: BTreeMap<(String, String), Entrances>) {
+        self.entrances = entrances;
+    }
+
+    /// Exactly these are where Services lead.
+    pub(super) fn set_targets(&mut self, targets: BTreeMap<(String, String), Targets>) {
+        self.targets = targets;
     }
 
     /// The addresses in the API servers' certificates: load balancers, public addresses, the other family.
@@ -137,7 +152,12 @@ impl View {
         let own = self.nodes.get(node);
         let is_own = |endpoint: &&SocketAddr| own.is_some_and(|addresses| addresses.contains(&endpoint.ip()));
         local_ports.extend(self.last_endpoints.iter().filter(is_own).map(|endpoint| (PROTOCOL_TCP, endpoint.port())));
-        ControlPlaneSet { entries, local_ports }
+        let mut set = ControlPlaneSet { entries, local_ports };
+        let others = self.nodes.iter().filter(|(name, _)| *name != node).flat_map(|(_, addresses)| addresses).copied();
+        let doors =
+            doors::entries(&self.entrances, &self.targets, &others.collect(), |endpoint| contains(&set, endpoint));
+        set.entries.extend(doors);
+        set
     }
 
     /// What a gate must find refused, or intercepted: a choice that shows each kind of entry once or more.
@@ -168,7 +188,7 @@ pub(super) fn contains(set: &ControlPlaneSet, remote: SocketAddr) -> bool {
         || has(Service::Refused { protocol: Some(PROTOCOL_TCP), port })
 }
 
-fn endpoints(slice: &EndpointSlice) -> BTreeSet<SocketAddr> {
+pub(super) fn endpoints(slice: &EndpointSlice) -> BTreeSet<SocketAddr> {
     let ports: Vec<_> = slice
         .ports
         .iter()
