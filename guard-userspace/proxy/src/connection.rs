@@ -26,8 +26,9 @@ pub(crate) use self::activity::{Active, Activity};
 use crate::{
     DrainSignal, Handle, Proxy,
     body::ResponseBody,
+    cork::cork,
     pipeline,
-    tls::{self, HandshakeFailure},
+    tls::{self, HandshakeFailure, Socket},
 };
 
 /// Receive window of one stream of a client, in bytes.
@@ -87,22 +88,21 @@ pub(crate) async fn serve(proxy: &Arc<Proxy>, tcp: TcpStream, who: Arc<Handle>, 
     serve_http(stream, Arc::new(context), guard).await;
 }
 
-async fn handshake(proxy: &Proxy, tcp: TcpStream) -> Result<TlsStream<TcpStream>, HandshakeFailure> {
+async fn handshake(proxy: &Proxy, tcp: TcpStream) -> Result<TlsStream<Socket>, HandshakeFailure> {
     // Without it small answers wait for acknowledgements; a socket that can't have it is closed already.
     let _ = tcp.set_nodelay(true);
     let acceptor = TlsAcceptor::from(Arc::clone(&proxy.server_tls));
-    match timeout(proxy.config.timeouts.handshake, acceptor.accept(tcp)).await {
+    match timeout(proxy.config.timeouts.handshake, acceptor.accept(tls::buffered(tcp))).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(HandshakeFailure::of(&error)),
         Err(_) => Err(HandshakeFailure::Timeout),
     }
 }
 
-async fn serve_http(stream: TlsStream<TcpStream>, context: Arc<Context>, cut: DropGuard) {
+async fn serve_http(stream: TlsStream<Socket>, context: Arc<Context>, cut: DropGuard) {
     let started = Instant::now();
     let http2 = stream.get_ref().1.alpn_protocol() == Some(tls::H2);
-    let io = TokioIo::new(stream);
-    let ended = if http2 { serve_http2(io, &context).await } else { serve_http1(io, &context).await };
+    let ended = if http2 { serve_http2(stream, &context).await } else { serve_http1(stream, &context).await };
     if let Err(error) = ended {
         tracing::debug!(workload = %context.who.workload(), %error, "a connection ended");
     }
@@ -114,32 +114,44 @@ async fn serve_http(stream: TlsStream<TcpStream>, context: Arc<Context>, cut: Dr
     drop(cut);
 }
 
-async fn serve_http1(io: TokioIo<TlsStream<TcpStream>>, context: &Arc<Context>) -> hyper::Result<()> {
+async fn serve_http1(stream: TlsStream<Socket>, context: &Arc<Context>) -> hyper::Result<()> {
     let limits = &context.proxy.config.limits;
     let header_bytes = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX / 2);
     let service = service_fn(|request| answer(Arc::clone(context), request));
+    let (stream, cork) = cork(stream);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(context.proxy.config.timeouts.idle)
         .max_header_size(header_bytes)
         // Headers are parsed in this buffer: it must hold the largest.
         .max_buf_size(header_bytes + SEND_BUFFER)
-        .serve_connection(io, service)
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => return ended,
-        _ = context.drain.started() => connection.as_mut().graceful_shutdown(),
+    let ended = tokio::select! {
+        ended = cork.drive(connection.as_mut()) => Some(ended),
+        _ = context.drain.started() => None,
+    };
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            ended = cork.drive(connection) => ended,
+            () = context.drain.over() => return Ok(()),
+        }
+    };
+    if ended.is_ok() {
+        // After an upgrade its stream goes on. A client that does not even take the 101 is given up.
+        let _ = timeout(context.proxy.config.timeouts.handshake, cork.remove()).await;
     }
-    tokio::select! {
-        ended = connection => ended,
-        () = context.drain.over() => Ok(()),
-    }
+    ended
 }
 
-async fn serve_http2(io: TokioIo<TlsStream<TcpStream>>, context: &Arc<Context>) -> hyper::Result<()> {
+async fn serve_http2(stream: TlsStream<Socket>, context: &Arc<Context>) -> hyper::Result<()> {
     let limits = &context.proxy.config.limits;
     let service = service_fn(|request| answer(Arc::clone(context), request));
+    let (stream, cork) = cork(stream);
     let connection = http2::Builder::new(Streams { cut: context.cut.clone() })
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -148,16 +160,16 @@ async fn serve_http2(io: TokioIo<TlsStream<TcpStream>>, context: &Arc<Context>) 
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(limits.header_bytes)
         .max_send_buf_size(SEND_BUFFER)
-        .serve_connection(io, service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     tokio::select! {
-        ended = connection.as_mut() => return ended,
+        ended = cork.drive(connection.as_mut()) => return ended,
         _ = context.drain.started() => {}
         () = context.activity.idle_for(context.proxy.config.timeouts.idle) => {}
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
-        ended = connection => ended,
+        ended = cork.drive(connection) => ended,
         () = context.drain.over() => Ok(()),
     }
 }

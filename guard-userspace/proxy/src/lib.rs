@@ -12,6 +12,7 @@
 mod body;
 mod config;
 mod connection;
+mod cork;
 mod credentials;
 mod drain;
 mod exchange;

@@ -9,6 +9,7 @@ use rustls::{
     server::{NoServerSessionStorage, ResolvesServerCert},
     version::{TLS12, TLS13},
 };
+use tokio::{io::BufReader, net::TcpStream};
 
 /// ALPN of HTTP/2 (RFC 9113, 3.2).
 pub(crate) const H2: &[u8] = b"h2";
@@ -20,6 +21,16 @@ static VERSIONS: [&rustls::SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 
 /// Sessions with API servers that are remembered for resumption. One cluster has a handful of them.
 const CLIENT_SESSIONS: usize = 64;
+
+/// A TCP socket that is read in large pieces: rustls asks for 4 KiB at a time, a quarter of a record.
+pub(crate) type Socket = BufReader<TcpStream>;
+
+/// Bytes read from a socket at once, at most: two TLS records.
+const READ: usize = 64 << 10;
+
+pub(crate) fn buffered(tcp: TcpStream) -> Socket {
+    BufReader::with_capacity(READ, tcp)
+}
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())

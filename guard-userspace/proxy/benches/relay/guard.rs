@@ -6,9 +6,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use guard_identity::{AuthError, PodIdentity, UpstreamError, UpstreamToken, Workload, WorkloadId};
 use guard_policy::Engine;
-use guard_proxy::{
-    Drain, GateProof, GateService, Limits, Observer, Proxy, ProxyConfig, Timeouts, Upstream,
-};
+use guard_proxy::{Drain, GateProof, GateService, Limits, Observer, Proxy, ProxyConfig, Timeouts, Upstream};
 use guard_telemetry::Metrics;
 use rustls::pki_types::ServerName;
 use tokio::sync::watch;
@@ -73,7 +71,8 @@ fn workload() -> Workload {
 /// The kubelet's root directory with this pod's upstream token.
 fn kubelet_directory(workload: &Workload) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
-    let volume = format!("pods/{}/volumes/kubernetes.io~projected/{}", workload.pod.uid, guard_identity::UPSTREAM_VOLUME);
+    let volume =
+        format!("pods/{}/volumes/kubernetes.io~projected/{}", workload.pod.uid, guard_identity::UPSTREAM_VOLUME);
     let volume = root.path().join(volume);
     std::fs::create_dir_all(&volume).unwrap();
     std::fs::write(volume.join("token"), "a".repeat(1000)).unwrap();
@@ -81,7 +80,8 @@ fn kubelet_directory(workload: &Workload) -> tempfile::TempDir {
 }
 
 fn policies() -> String {
-    let mut text = "apiVersion: egressguard.io/v1alpha1\nkind: GuardPolicy\nmetadata: {name: bench}\nspec:\n  rules:\n".to_owned();
+    let mut text =
+        "apiVersion: egressguard.io/v1alpha1\nkind: GuardPolicy\nmetadata: {name: bench}\nspec:\n  rules:\n".to_owned();
     for n in 0..12 {
         writeln!(
             text,

@@ -21,6 +21,10 @@ use client::{Client, Protocol};
 use party::Party;
 use report::Report;
 
+/// The allocator of the `guard` binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Size of a run.
 struct Effort {
     rounds: usize,
@@ -84,9 +88,9 @@ fn measure(
         let mut figures: Vec<Figures> = paths.iter().map(|_| Figures::default()).collect();
         for _ in 0..effort.rounds {
             for (n, (_, party)) in paths.iter().enumerate() {
-                let cpu = party.cpu_time();
+                let before = party.cpu_time();
                 let wall = clients[n].download(effort.bytes).await;
-                let cpu = party.cpu_time() - cpu;
+                let cpu = party.cpu_time().saturating_sub(before);
                 figures[n].per_core.push(rate(effort.bytes, cpu));
                 figures[n].wall.push(rate(effort.bytes, wall));
             }

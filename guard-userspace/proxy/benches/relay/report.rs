@@ -50,14 +50,21 @@ impl Report {
             self.row(format!("latency_{name}_added/{protocol}/guard"), added[1], "us", Some(added[0]));
             if name == "p50" {
                 self.verdict(
-                    format!("{protocol}: p50 {:.0} us above direct (relay {:.0}), at most {LATENCY_TARGET:.0}", added[1], added[0]),
+                    &format!(
+                        "{protocol}: p50 {:.0} us above direct (relay {:.0}), at most {LATENCY_TARGET:.0}",
+                        added[1], added[0]
+                    ),
                     added[1] <= LATENCY_TARGET,
                 );
             }
         }
         let share = per_core[1] / per_core[0];
         self.verdict(
-            format!("{protocol}: {:.0} % of the relay's throughput per core, at least {:.0} %", share * 100.0, THROUGHPUT_TARGET * 100.0),
+            &format!(
+                "{protocol}: {:.0} % of the relay's throughput per core, at least {:.0} %",
+                share * 100.0,
+                THROUGHPUT_TARGET * 100.0
+            ),
             share >= THROUGHPUT_TARGET,
         );
     }
@@ -83,7 +90,7 @@ impl Report {
         self.rows.push(Row { name, value, unit, baseline, ratio: baseline.map(|baseline| value / baseline) });
     }
 
-    fn verdict(&mut self, text: String, met: bool) {
+    fn verdict(&mut self, text: &str, met: bool) {
         self.verdicts.push(format!("{} {text}", if met { "met   " } else { "MISSED" }));
     }
 }

@@ -19,7 +19,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     config::{Timeouts, Upstream},
-    tls,
+    tls::{self, Socket},
 };
 
 /// Why there is no connection to the API server.
@@ -85,7 +85,7 @@ pub(crate) enum Offer {
 
 /// A connection, and where to.
 pub(crate) struct Dialed {
-    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) stream: TlsStream<Socket>,
     pub(crate) address: SocketAddr,
 }
 
@@ -131,21 +131,15 @@ impl Dialer {
         Ok((Authority::try_from(name.as_str())?, HeaderValue::try_from(name)?))
     }
 
-    async fn dial_one(
-        &self,
-        address: SocketAddr,
-        config: Arc<ClientConfig>,
-    ) -> Result<TlsStream<TcpStream>, DialError> {
+    async fn dial_one(&self, address: SocketAddr, config: Arc<ClientConfig>) -> Result<TlsStream<Socket>, DialError> {
         let limit = self.timeouts.connect;
         let tcp = within(limit, TcpStream::connect(address))
             .await
             .and_then(|tcp| self.configure(&tcp).map(|()| tcp))
             .map_err(|source| DialError::Connect { address, source })?;
         let server_name = self.upstream.server_name.clone();
-        within(limit, TlsConnector::from(config).connect(server_name, tcp)).await.map_err(|source| DialError::Tls {
-            address,
-            server_name: self.upstream.server_name.to_str().into_owned(),
-            source,
+        within(limit, TlsConnector::from(config).connect(server_name, tls::buffered(tcp))).await.map_err(|source| {
+            DialError::Tls { address, server_name: self.upstream.server_name.to_str().into_owned(), source }
         })
     }
 

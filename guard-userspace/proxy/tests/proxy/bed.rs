@@ -24,10 +24,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The future's result; panics with `what` if it does not come.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("{what}: nothing in {PATIENCE:?}"),
-    }
+    let result = tokio::time::timeout(PATIENCE, future).await;
+    result.unwrap_or_else(|_| panic!("{what}: nothing in {PATIENCE:?}"))
 }
 
 /// Waits until `condition` holds.

@@ -37,7 +37,7 @@ async fn a_watch_ends_cleanly_at_once_but_not_inside_an_event() {
         let mut watch = client.send(get("/api/v1/pods?watch=1")).await.unwrap().into_body();
         pieces.send(Ok("{\"type\":\"ADDED\"}\n{\"type\":".into())).await.unwrap();
         assert_eq!(next(&mut watch).await.unwrap().unwrap(), "{\"type\":\"ADDED\"}\n{\"type\":");
-        bed.drain.start(Duration::from_secs(600));
+        bed.drain.start(Duration::from_mins(10));
         let quiet = tokio::time::timeout(Duration::from_millis(200), watch.frame()).await;
         assert!(quiet.is_err(), "it ended inside an event");
         pieces.send(Ok("\"DELETED\"}\n".into())).await.unwrap();
@@ -73,7 +73,7 @@ async fn idle_connections_close_at_once() {
         text(client.send(get("/version")).await.unwrap()).await;
         clients.push(client);
     }
-    bed.drain.start(Duration::from_secs(600));
+    bed.drain.start(Duration::from_mins(10));
     for client in clients {
         soon("the close", client.closed()).await;
     }
@@ -96,7 +96,7 @@ async fn a_request_under_way_is_answered() {
         let mut client = bed.client(&options).await;
         let (response, ()) = tokio::join!(client.send(get("/version")), async {
             until("the request", || !api.seen().is_empty()).await;
-            bed.drain.start(Duration::from_secs(600));
+            bed.drain.start(Duration::from_mins(10));
             go.send(true).unwrap();
         });
         assert_eq!(text(response.unwrap()).await, "done");

@@ -1,5 +1,7 @@
 //! The proxy over real sockets and real TLS, between a hyper client and a hyper server that the tests control.
 
+#![allow(clippy::unwrap_used, reason = "a test bed that can't be set up is a failed test")]
+
 mod bed;
 
 mod drain;

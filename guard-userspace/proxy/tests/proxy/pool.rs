@@ -155,7 +155,7 @@ async fn a_create_whose_connection_breaks_is_never_sent_twice() {
 async fn a_request_that_the_api_server_refused_unprocessed_is_sent_again() {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let api = Api::start(ok()).await;
-    let refuser = listener.local_addr().unwrap();
+    let reluctant = listener.local_addr().unwrap();
     let (config, roots) = certify("kubernetes.default.svc", &[&rustls::version::TLS13], &[H2]);
     let refused = Arc::new(AtomicBool::new(false));
     let was_refused = Arc::clone(&refused);
@@ -172,7 +172,7 @@ async fn a_request_that_the_api_server_refused_unprocessed_is_sent_again() {
             }
         }
     });
-    let options = BedOptions { addresses: vec![refuser], ..BedOptions::default() };
+    let options = BedOptions { addresses: vec![reluctant], ..BedOptions::default() };
     let bed = Bed::with(&api, options).await;
     bed.upstream_roots.store(roots);
     let mut client = bed.client(&ClientOptions::http2()).await;
@@ -195,9 +195,8 @@ async fn unused_connections_are_closed() {
 async fn many_requests_to_a_server_that_is_away_fail_at_once_together() {
     let api = Api::start(ok()).await;
     let bed = Bed::before(&api).await;
-    let mut nowhere = rustls::RootCertStore::empty();
-    std::mem::swap(&mut nowhere, &mut rustls::RootCertStore::empty());
-    bed.upstream_roots.store(Arc::new(nowhere));
+    // Without a CA nobody's certificate is good.
+    bed.upstream_roots.store(Arc::new(rustls::RootCertStore::empty()));
     let client = bed.client(&ClientOptions::http2()).await;
     let answers = (0..100).map(|_| {
         let mut sender = client.share().unwrap();
