@@ -98,13 +98,16 @@ impl Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self::Streaming(body) = &mut *self else { return Poll::Ready(None) };
-        let frame = ready!(body.whole.poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            body.traffic.add_request(length(data));
+        loop {
+            let frame = ready!(body.whole.poll_frame(cx));
+            match &frame {
+                // Trailers are headers that no allow list has seen; the API server reads none.
+                Some(Ok(frame)) if frame.is_trailers() => continue,
+                Some(Ok(frame)) => body.traffic.add_request(frame.data_ref().map_or(0, length)),
+                Some(Err(_)) | None => {}
+            }
+            return Poll::Ready(frame);
         }
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,7 +1,7 @@
 //! The way of a request: TLS, HTTP, the pipeline that decides, and the connection to the API server.
 //!
 //! A [`Proxy`] serves connections that the kernel redirected, each already tied to a workload ([`Handle`]) by the listener that
-//! accepted it. Every request passes one pipeline ([`pipeline`](mod@pipeline)); bodies stream both ways and are never
+//! accepted it. Every request passes one pipeline (`pipeline.rs`); bodies stream both ways and are never
 //! buffered here. What goes wrong is answered to that client alone, as a Kubernetes `Status`.
 //!
 //! Everything a client sends is hostile: its memory, time and number of connections are bounded by [`Limits`] and

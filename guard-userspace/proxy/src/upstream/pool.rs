@@ -15,7 +15,10 @@ use std::{
 use guard_telemetry::Metrics;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     DialError, Dialer, Lease, SendError,
@@ -88,6 +91,8 @@ enum Found {
     Stream(Http2Sender, u64),
     Whole(Http1Sender),
     Dial,
+    /// Somebody dials: it succeeds or fails, and either is told.
+    WaitForDial,
     Wait,
     Failed(Arc<DialError>),
 }
@@ -110,15 +115,12 @@ impl Pool {
         Lease::whole(Arc::downgrade(&self.0), sender)
     }
 
-    /// A free stream, on a new connection if need be.
+    /// A free stream, on a new connection if need be. Dialling takes what it takes ([`Timeouts::connect`] for each
+    /// address); waiting for others to end is bounded by [`Timeouts::stream`].
     pub(super) async fn acquire(&self) -> Result<Acquired, SendError> {
-        let wait = self.0.timeouts.stream;
-        tokio::time::timeout(wait, self.acquire_unbounded()).await.unwrap_or(Err(SendError::NoFreeStream))
-    }
-
-    async fn acquire_unbounded(&self) -> Result<Acquired, SendError> {
         let shared = &self.0;
         let failures_before = shared.state().failures;
+        let deadline = Instant::now() + shared.timeouts.stream;
         loop {
             let changed = shared.changed.notified();
             tokio::pin!(changed);
@@ -129,9 +131,13 @@ impl Pool {
                 }
                 Found::Whole(sender) => return Ok(Acquired::Http1(sender)),
                 Found::Dial => return shared.dial(Place { shared, of: Of::Diallers }).await.map_err(SendError::Dial),
-                Found::Wait => {
+                Found::WaitForDial => {
                     let _place = Place { shared, of: Of::Waiters };
                     changed.await;
+                }
+                Found::Wait => {
+                    let _place = Place { shared, of: Of::Waiters };
+                    timeout_at(deadline, changed).await.map_err(|_| SendError::NoFreeStream)?;
                 }
                 Found::Failed(error) => return Err(SendError::Dial(error)),
             }
@@ -173,7 +179,7 @@ impl Shared {
             Found::Dial
         } else {
             state.waiting += 1;
-            Found::Wait
+            if state.dialling > 0 { Found::WaitForDial } else { Found::Wait }
         }
     }
 

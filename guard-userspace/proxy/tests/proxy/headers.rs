@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::BodyExt;
 
 use crate::bed::*;
 
@@ -95,5 +96,30 @@ async fn the_client_sees_the_api_servers_headers() {
         assert_eq!(headers["etag"], "\"1\"");
         assert_eq!(headers["content-length"], "2");
         assert!(!headers.contains_key("alt-svc"));
+    }
+}
+
+#[tokio::test]
+async fn trailers_of_a_request_stay_behind() {
+    let (said, mut says) = tokio::sync::mpsc::channel(1);
+    let api = Api::start(handler(move |request| {
+        let said = said.clone();
+        async move {
+            let whole = request.into_body().collect().await.unwrap();
+            said.send(whole.trailers().cloned()).await.unwrap();
+            Response::new(full("ok"))
+        }
+    }))
+    .await;
+    let bed = Bed::before(&api).await;
+    for options in ClientOptions::each() {
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("impersonate-user", HeaderValue::from_static("system:admin"));
+        let body = full("{}").with_trailers(async move { Some(Ok(trailers)) }).boxed();
+        let mut post = request(Method::POST, "/api/v1/namespaces/a/pods", body);
+        post.headers_mut().insert("trailer", HeaderValue::from_static("impersonate-user"));
+        let response = bed.client(&options).await.send(post).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(soon("the request", says.recv()).await.unwrap(), None);
     }
 }

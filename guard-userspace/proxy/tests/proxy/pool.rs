@@ -209,3 +209,24 @@ async fn many_requests_to_a_server_that_is_away_fail_at_once_together() {
     }
     assert!(api.accepted() < 50, "{} dials for 100 requests", api.accepted());
 }
+
+#[tokio::test]
+async fn a_server_that_takes_connections_and_says_nothing_is_unreachable_not_busy() {
+    let silent = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let api = Api::start(ok()).await;
+    let timeouts =
+        Timeouts { connect: Duration::from_millis(400), stream: Duration::from_millis(100), ..Timeouts::default() };
+    let addresses = vec![silent.local_addr().unwrap(); 2];
+    let bed = Bed::with(&api, BedOptions { timeouts, addresses, ..BedOptions::default() }).await;
+    bed.upstream_roots.store(Arc::new(rustls::RootCertStore::empty()));
+    let client = bed.client(&ClientOptions::http2()).await;
+    let answers = (0..3).map(|_| {
+        let mut sender = client.share().unwrap();
+        let mut get = get("/version");
+        *get.uri_mut() = "https://kubernetes.default.svc/version".parse().unwrap();
+        tokio::spawn(async move { sender.send_request(get).await.unwrap().status() })
+    });
+    for answer in answers.collect::<Vec<_>>() {
+        assert_eq!(soon("an answer", answer).await.unwrap(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+}
