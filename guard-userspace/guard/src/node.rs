@@ -5,6 +5,7 @@ mod cluster;
 mod config;
 mod control_plane;
 mod door;
+mod doors;
 mod enforcement;
 mod events;
 mod exporter;

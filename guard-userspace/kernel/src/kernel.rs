@@ -168,15 +168,17 @@ impl Kernel {
 
     /// Says where the listener of a workload is; its sockets are told by their network namespace's cookie.
     ///
-    /// Replaces an earlier listener at once: a connect reaches the one or the other.
+    /// Replaces an earlier listener at once: a connect reaches the one or the other. Returns the port of the earlier one, which need not be
+    /// reserved any more ([`crate::listener::release_port`]).
     pub fn set_listener(
         &mut self,
         workload: WorkloadId,
         netns_cookie: u64,
         listener: ListenerAddress,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<u16>, Error> {
         let entry = NetnsEntry { workload, port: listener.port, ipv6: listener.ipv6.into(), reserved: [0; 5] };
-        self.maps.set_netns(netns_cookie, entry)
+        let before = self.maps.set_netns(netns_cookie, entry)?;
+        Ok(before.map(|before| before.port).filter(|port| *port != 0 && *port != listener.port))
     }
 
     /// Attaches the backstop to the host side of a pod's veth. `addresses` are the pod's own: nothing else passes as a source.

@@ -153,7 +153,7 @@ impl Netfilter {
     }
 
     /// Removes the table: marked packets pass. Counters are lost.
-    pub fn remove(self) -> Result<(), Error> {
+    pub fn remove(&self) -> Result<(), Error> {
         match transact(&mut self.socket(), vec![ruleset::delete(&self.options.table)]) {
             Err(error) if !is_missing(&error) => Err(self.failed("removing", error)),
             _ => Ok(()),

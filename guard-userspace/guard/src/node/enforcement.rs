@@ -108,7 +108,10 @@ impl Enforcement for NodeEnforcement {
         let (id, cookie) = (workload.id, network.netns.cookie()?);
         // It accepts before the kernel sends anybody there.
         let door = self.doors.open(workload, cgroup, listeners, diagnostics)?;
-        self.kernel.lock().set_listener(id.0, cookie, address)?;
+        let before = self.kernel.lock().set_listener(id.0, cookie, address)?;
+        if let Some(port) = before {
+            listener::release_port(&network.netns, port)?;
+        }
         Ok(door)
     }
 

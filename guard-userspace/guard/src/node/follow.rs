@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::certificates::Certificates;
 use super::config::ControlPlane;
 use super::control_plane::View;
+use super::doors::{Entrances, Targets};
 use super::enforcement::SharedKernel;
 
 /// How often the nft table is looked after: somebody may have flushed it.
@@ -47,10 +48,12 @@ enum Change {
     Slices(Objects<EndpointSlice>),
     Nodes(Objects<Node>),
     Certified(BTreeSet<IpAddr>),
+    Entrances(Objects<Entrances>),
+    Targets(Objects<Targets>),
 }
 
-/// All objects of one watch, by name.
-type Objects<K> = Arc<BTreeMap<String, K>>;
+/// What is kept of all objects of one watch, by namespace and name.
+type Objects<V> = Arc<BTreeMap<(String, String), V>>;
 
 impl Current {
     /// Nothing is known yet.
@@ -65,14 +68,24 @@ impl Follower {
         let kubernetes = watcher::Config::default().fields("metadata.name=kubernetes");
         let slices = watcher::Config::default().labels("kubernetes.io/service-name=kubernetes");
         let mut changes = stream::select_all([
-            objects(Api::<ServiceObject>::namespaced(client.clone(), "default"), kubernetes)
-                .map(Change::Service)
+            objects(Api::<ServiceObject>::namespaced(client.clone(), "default"), kubernetes, |service| {
+                Some(ServiceObject::clone(service))
+            })
+            .map(Change::Service)
+            .boxed(),
+            objects(Api::<EndpointSlice>::namespaced(client.clone(), "default"), slices, |slice| {
+                Some(EndpointSlice::clone(slice))
+            })
+            .map(Change::Slices)
+            .boxed(),
+            objects(Api::<Node>::all(client.clone()), watcher::Config::default(), |node| Some(Node::clone(node)))
+                .map(Change::Nodes)
                 .boxed(),
-            objects(Api::<EndpointSlice>::namespaced(client.clone(), "default"), slices).map(Change::Slices).boxed(),
-            objects(Api::<Node>::all(client), watcher::Config::default()).map(Change::Nodes).boxed(),
+            objects(Api::all(client.clone()), watcher::Config::default(), Entrances::of).map(Change::Entrances).boxed(),
+            objects(Api::all(client), watcher::Config::default(), Targets::of).map(Change::Targets).boxed(),
             self.certificates.addresses(self.upstream.subscribe()).map(Change::Certified).boxed(),
         ]);
-        let (mut view, mut seen) = (View::default(), [false; 4]);
+        let (mut view, mut seen) = (View::default(), [false; 6]);
         let mut applied = None;
         loop {
             let change = tokio::time::timeout(ENSURE, changes.next()).await;
@@ -94,11 +107,19 @@ impl Follower {
                     seen[3] = true;
                     view.set_certified(addresses.clone());
                 }
+                Ok(Some(Change::Entrances(entrances))) => {
+                    seen[4] = true;
+                    view.set_entrances(BTreeMap::clone(entrances));
+                }
+                Ok(Some(Change::Targets(targets))) => {
+                    seen[5] = true;
+                    view.set_targets(BTreeMap::clone(targets));
+                }
                 Ok(None) => return,
                 Err(_) => self.look_after_netfilter(&mut applied),
             }
             // Half a view would take entries of an earlier run out of the kernel.
-            if seen == [true; 4] && applied.as_ref() != Some(&view) && self.apply(&view) {
+            if seen == [true; 6] && applied.as_ref() != Some(&view) && self.apply(&view) {
                 applied = Some(view.clone());
                 first.send_replace(true);
             }
@@ -154,37 +175,52 @@ impl Follower {
     }
 }
 
-/// All objects that match, each time one has changed. The first time when all are known.
-fn objects<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Objects<K>> + Send
+/// What `keep` makes of all objects that match, each time one has changed. The first time when all are known.
+fn objects<K, V>(
+    api: Api<K>,
+    config: watcher::Config,
+    keep: impl Fn(&K) -> Option<V> + Send + 'static,
+) -> impl Stream<Item = Objects<V>> + Send
 where
     K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
 {
+    let name = |object: &K| {
+        let meta = object.meta();
+        (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+    };
     let events = watcher(api, config).default_backoff().boxed();
-    stream::unfold((events, Arc::default(), BTreeMap::new()), |(mut events, mut known, mut listing)| async move {
-        loop {
-            let name = |object: &K| object.meta().name.clone().unwrap_or_default();
-            match events.next().await? {
-                Ok(watcher::Event::Init) => {
-                    listing = BTreeMap::new();
-                    continue;
+    stream::unfold(
+        (events, Arc::default(), BTreeMap::new(), keep),
+        move |(mut events, mut known, mut listing, keep)| async move {
+            loop {
+                match events.next().await? {
+                    Ok(watcher::Event::Init) => {
+                        listing = BTreeMap::new();
+                        continue;
+                    }
+                    Ok(watcher::Event::InitApply(object)) => {
+                        listing.extend(keep(&object).map(|kept| (name(&object), kept)));
+                        continue;
+                    }
+                    Ok(watcher::Event::InitDone) => known = Arc::new(std::mem::take(&mut listing)),
+                    Ok(watcher::Event::Apply(object)) => {
+                        let known = Arc::make_mut(&mut known);
+                        match keep(&object) {
+                            Some(kept) => known.insert(name(&object), kept),
+                            None => known.remove(&name(&object)),
+                        };
+                    }
+                    Ok(watcher::Event::Delete(object)) => {
+                        Arc::make_mut(&mut known).remove(&name(&object));
+                    }
+                    Err(error) => {
+                        tracing::warn!(kind = std::any::type_name::<K>(), %error, "watching the control plane failed; the watch goes on by itself");
+                        continue;
+                    }
                 }
-                Ok(watcher::Event::InitApply(object)) => {
-                    listing.insert(name(&object), object);
-                    continue;
-                }
-                Ok(watcher::Event::InitDone) => known = Arc::new(std::mem::take(&mut listing)),
-                Ok(watcher::Event::Apply(object)) => {
-                    Arc::make_mut(&mut known).insert(name(&object), object);
-                }
-                Ok(watcher::Event::Delete(object)) => {
-                    Arc::make_mut(&mut known).remove(&name(&object));
-                }
-                Err(error) => {
-                    tracing::warn!(kind = std::any::type_name::<K>(), %error, "watching the control plane failed; the watch goes on by itself");
-                    continue;
-                }
+                return Some((known.clone(), (events, known, listing, keep)));
             }
-            return Some((known.clone(), (events, known, listing)));
-        }
-    })
+        },
+    )
 }

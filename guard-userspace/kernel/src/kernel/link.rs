@@ -37,17 +37,29 @@ struct LinkUpdateAttributes {
     old_prog_fd: u32,
 }
 
+/// What became of a pinned link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Updated {
+    /// It runs the new program.
+    Replaced,
+    /// The cgroup or the interface that it was attached to is gone; it does nothing any more.
+    Severed,
+}
+
 /// Makes the pinned link run `program` from now on; no packet meets neither.
-pub(super) fn update(pin: &Path, program: BorrowedFd<'_>) -> Result<(), Error> {
+pub(super) fn update(pin: &Path, program: BorrowedFd<'_>) -> Result<Updated, Error> {
     let link = open(pin)?;
     let attributes =
         LinkUpdateAttributes { link_fd: number(link.as_fd()), new_prog_fd: number(program), ..Default::default() };
     // SAFETY: both descriptors are open for the call.
-    unsafe { bpf(BPF_LINK_UPDATE, &attributes) }.map_err(|error| {
-        let doing = format!("replacing the program of {}", pin.display());
-        Error::syscall("BPF_LINK_UPDATE", doing, "is the pin of a link of the same kind?", error)
-    })?;
-    Ok(())
+    match unsafe { bpf(BPF_LINK_UPDATE, &attributes) } {
+        Ok(_) => Ok(Updated::Replaced),
+        Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(Updated::Severed),
+        Err(error) => {
+            let doing = format!("replacing the program of {}", pin.display());
+            Err(Error::syscall("BPF_LINK_UPDATE", doing, "is the pin of a link of the same kind?", error))
+        }
+    }
 }
 
 fn open(pin: &Path) -> Result<OwnedFd, Error> {

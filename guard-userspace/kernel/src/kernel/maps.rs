@@ -43,8 +43,16 @@ impl Maps {
         self.cgroups.insert(workload, 0, 0).map_err(|error| Error::map("CGROUPS", "adding a workload", error))
     }
 
-    pub(super) fn set_netns(&mut self, cookie: u64, entry: NetnsEntry) -> Result<(), Error> {
-        self.netns.insert(cookie, Raw(entry), 0).map_err(|error| Error::map("NETNS", "setting a listener", error))
+    /// Returns the entry that was there.
+    pub(super) fn set_netns(&mut self, cookie: u64, entry: NetnsEntry) -> Result<Option<NetnsEntry>, Error> {
+        let failed = |error| Error::map("NETNS", "setting a listener", error);
+        let before = match self.netns.get(&cookie, 0) {
+            Ok(Raw(before)) => Some(before),
+            Err(MapError::KeyNotFound) => None,
+            Err(error) => return Err(failed(error)),
+        };
+        self.netns.insert(cookie, Raw(entry), 0).map_err(failed)?;
+        Ok(before)
     }
 
     /// Puts what is new before it deletes what is old.

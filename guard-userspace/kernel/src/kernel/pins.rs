@@ -81,6 +81,12 @@ impl Pins {
     }
 }
 
+/// Removes one pin.
+pub(super) fn remove_link(pin: &Path) -> Result<(), Error> {
+    fs::remove_file(pin)
+        .map_err(|error| Error::syscall("unlink", format!("removing the pin {}", pin.display()), "", error))
+}
+
 fn names(directory: &Path) -> Result<Vec<String>, Error> {
     let failed = |error| Error::syscall("readdir", format!("listing {}", directory.display()), "", error);
     let mut names = Vec::new();

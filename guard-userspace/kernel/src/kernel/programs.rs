@@ -21,9 +21,11 @@ use aya::{
 use super::{
     Options, Pinned,
     clsact::Clsact,
-    link, log,
+    link,
+    link::Updated,
+    log,
     maps::{Maps, PINNED},
-    pins::Pins,
+    pins::{self, Pins},
     requirements::has_tcx,
 };
 use crate::Error;
@@ -112,7 +114,11 @@ impl Programs {
         let name = if name.starts_with(VETH_PROGRAM) { VETH_PROGRAM } else { name };
         let program = self.ebpf.program(name).ok_or_else(|| Error::UnknownPin { pin: pin.to_owned() })?;
         let descriptor = program.fd().map_err(|error| Error::program("taking over with", name, error))?;
-        link::update(pin, descriptor.as_fd())
+        match link::update(pin, descriptor.as_fd())? {
+            Updated::Replaced => Ok(()),
+            // A pod ended, or got a new sandbox, while nobody looked.
+            Updated::Severed => pins::remove_link(pin),
+        }
     }
 
     /// The same for a veth whose program needs no pin.

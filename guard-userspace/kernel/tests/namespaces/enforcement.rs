@@ -387,6 +387,21 @@ fn what_another_tool_attached_to_the_veth_stays() {
 }
 
 #[test]
+fn a_pod_that_ended_while_no_process_looked_keeps_the_next_one_from_nothing() {
+    let mut guarded = Guarded::new("ended");
+    drop(guarded.kernel.take());
+    guarded.lab.host.ip("link del to_pod");
+    std::fs::remove_dir(guarded.cgroup.path()).unwrap();
+    let kernel = guarded.open();
+    assert_eq!(kernel.enrolled().count(), 1, "that it is gone is for the caller to find out");
+    let pods = guarded.pins.join("v1/pods");
+    let links: Vec<_> =
+        std::fs::read_dir(&pods).unwrap().flat_map(|pod| std::fs::read_dir(pod.unwrap().path()).unwrap()).collect();
+    assert!(links.is_empty(), "{links:?}");
+    guarded.kernel = Some(kernel);
+}
+
+#[test]
 fn pins_of_another_layout_are_refused_with_the_fix() {
     let pins = Path::new("/sys/fs/bpf").join(format!("guard-test-{}-layout", std::process::id()));
     let lab = Lab::new();

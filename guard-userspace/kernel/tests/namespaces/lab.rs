@@ -173,7 +173,7 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         let end = Instant::now() + Duration::from_secs(5);
-        while std::fs::remove_dir(&self.0).is_err() && Instant::now() < end {
+        while self.0.exists() && std::fs::remove_dir(&self.0).is_err() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
