@@ -112,6 +112,13 @@ fn a_service_makes_no_new_way_to_the_api_server() {
         .map(|way| (way.as_str(), ApiServer, Dropped(Hook::Netfilter, Reason::ControlPlane)))
         .collect();
     try_all(&arena, &ways);
+    // Another node rewrites its own NodePort, where nothing tells whose packet it is: here it must not leave.
+    let elsewhere = [format!("connect --to 172.30.0.12:{node_port}")];
+    await_open(&arena.ordinary, &elsewhere);
+    let refused = Eperm(Hook::Connect4, Reason::ControlPlane);
+    let at_the_veth = Dropped(Hook::VethIngress, Reason::ControlPlane);
+    let raw = format!("packet --to 172.30.0.12:{node_port}");
+    try_all(&arena, &[(&elsewhere[0], ApiServer, refused), (&raw, ApiServer, at_the_veth)]);
     WORLD.kubectl.run(["delete", "service", &name]).ok();
 }
 
