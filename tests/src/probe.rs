@@ -116,9 +116,9 @@ struct Packet {
     carrier: Carrier,
     #[arg(long, value_enum, default_value = "plain")]
     dressing: Dressing,
-    /// The source address; the pod's own unless given.
+    /// From a free address of the pod's network instead of its own.
     #[arg(long)]
-    source: Option<IpAddr>,
+    foreign_source: bool,
     /// Who forwards it: a source route's next hop, a tunnel's other end.
     #[arg(long)]
     via: Option<IpAddr>,
@@ -183,7 +183,8 @@ fn run(command: &Command, met: Finding) -> io::Result<Finding> {
 impl Packet {
     fn open(&self, limit: Duration) -> io::Result<Connection> {
         let interface = Interface::of_pod()?;
-        let source = self.source.map_or_else(|| interface.address_towards(self.to.ip()), Ok)?;
+        let own = interface.address_towards(self.to.ip())?;
+        let source = if self.foreign_source { interface::neighbour_of(own) } else { own };
         let dresser = Dresser {
             dressing: self.dressing,
             via: self.via,

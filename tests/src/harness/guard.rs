@@ -119,8 +119,9 @@ impl Guard {
     /// Ends what an earlier run on the same cluster has left.
     pub fn end_leftover(&self) {
         let Ok(pid) = std::fs::read_to_string(self.pid_file()) else { return };
-        // The number may be somebody else's by now.
-        let is_guard = std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ends_with("guard"));
+        // The number may be somebody else's by now; the binary may have been replaced.
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let is_guard = String::from_utf8_lossy(&command).contains(&*self.pins.to_string_lossy());
         if let (true, Ok(pid)) = (is_guard, pid.parse()) {
             let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
         }

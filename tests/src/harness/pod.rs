@@ -257,13 +257,15 @@ impl Pod {
         fs::metadata(self.cgroup()).expect("the pod's cgroup").ino()
     }
 
-    /// A process of the pod, by its number on the machine.
+    /// A process of the pod's main container, by its number on the machine.
     #[track_caller]
     pub fn process(&self) -> u32 {
-        processes(&self.cgroup()).first().copied().expect("a pod that runs has processes")
+        // The pause container has no shell.
+        let has_a_shell = |pid: &u32| Path::new(&format!("/proc/{pid}/root/bin/sh")).exists();
+        self.processes().into_iter().find(has_a_shell).expect("a pod that runs has processes")
     }
 
-    /// All of them.
+    /// All of the pod's, by their numbers on the machine.
     #[track_caller]
     pub fn processes(&self) -> Vec<u32> {
         processes(&self.cgroup())

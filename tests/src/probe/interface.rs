@@ -79,6 +79,14 @@ fn gateway6() -> io::Result<Option<Ipv6Addr>> {
     Ok(gateway)
 }
 
+/// An address beside this one that nobody has: the networks of pods are given out from below.
+pub(super) fn neighbour_of(own: IpAddr) -> IpAddr {
+    match own {
+        IpAddr::V4(own) => Ipv4Addr::from(u32::from(own) ^ 0x80).into(),
+        IpAddr::V6(own) => Ipv6Addr::from(u128::from(own) ^ 0x8000).into(),
+    }
+}
+
 /// A free port of this machine, held by nobody: the stack in user space takes it.
 pub(super) fn free_port(address: IpAddr) -> io::Result<u16> {
     Ok(std::net::TcpListener::bind(SocketAddr::new(address, 0))?.local_addr()?.port())

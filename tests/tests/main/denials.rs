@@ -139,8 +139,13 @@ fn an_agents_token_is_worth_nothing_at_the_api_server_itself() {
 
 #[test]
 fn asking_in_somebody_elses_name_is_refused() {
-    let said = agent().exec(["kubectl", "get", "pods", "--as=system:admin"]).refused();
-    assert!(said.contains("--as"), "{said}");
+    let kubectl = format!(
+        "kubectl --server=https://10.96.0.1 --certificate-authority={CREDENTIALS}/ca.crt --token=$(cat {CREDENTIALS}/token)"
+    );
+    let get = format!("{kubectl} get pods --namespace={}", WORLD.namespace);
+    agent().sh(&get).ok();
+    let said = agent().sh(&format!("{get} --as=system:admin")).refused();
+    assert!(said.contains("asks to act as somebody else"), "{said}");
 }
 
 #[test]
@@ -149,9 +154,9 @@ fn a_bypass_attempt_makes_an_event_and_is_in_the_metrics() {
     let guard = WORLD.guard_of(&pod);
     let counted = || guard.metrics().sum("guard_refusals_total", &[("hook", "sendmsg4"), ("reason", "control_plane")]);
     let before = counted();
-    pod.probe("datagram --to 172.30.0.10:6443");
+    pod.probe("datagram --to 172.30.0.12:10250");
     let message = event(&pod, "BypassAttempt");
-    assert!(message.contains("172.30.0.10:6443") && message.contains("UDP"), "{message}");
+    assert!(message.contains("172.30.0.12:10250") && message.contains("UDP"), "{message}");
     eventually("the refusal in the metrics", SOON, || if counted() > before { Ok(()) } else { Err(counted()) });
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use guard_e2e::finding::Outcome;
-use guard_e2e::harness::{Agent, Guard, NodeNetns, Pod, PodPlan, eventually, unique};
+use guard_e2e::harness::{Agent, Guard, Kubectl, NodeNetns, Pod, PodPlan, eventually, unique};
 use serde_json::json;
 
 use crate::WORLD;
@@ -103,7 +103,7 @@ fn a_new_endpoint_of_the_api_server_is_followed() {
         "endpoints": [{"addresses": ["172.30.0.201"], "conditions": {"ready": true}}],
         "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
     });
-    WORLD.kubectl.apply(&slice);
+    Kubectl::new(&WORLD.cluster, "default").apply(&slice);
     eventually("the new endpoint to lead to the guard", SOON, || {
         let found = agent.probe(way);
         if WORLD.is_guard(&found) { Ok(()) } else { Err(format!("{found:?}")) }
