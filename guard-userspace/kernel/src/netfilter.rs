@@ -11,15 +11,17 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::net::netlink;
+use rustix::thread::{MembarrierCommand, membarrier};
 
 use crate::Error;
 use crate::netlink::{NLM_F_DUMP, Request, Socket, attribute};
 use crate::netns::Netns;
 use elements::Element;
 use message::{NFGENMSG, Verb, batch, is, request};
-use ruleset::{NFTA_TABLE_FLAGS, NFTA_TABLE_NAME, NFTA_TABLE_USERDATA, RULES, Set};
+use ruleset::{NFTA_TABLE_FLAGS, NFTA_TABLE_NAME, NFTA_TABLE_USERDATA, PRIORITY, RULES, Set};
 
 pub use reports::{Hook, Refused, Reports};
 
@@ -34,6 +36,8 @@ const HINT: &str = "it needs CAP_NET_ADMIN in the host's network namespace, and 
                     CONFIG_NFT_LOG and CONFIG_NETFILTER_NETLINK_LOG";
 /// How often a change is tried again when somebody else changed the same set meanwhile.
 const ATTEMPTS: usize = 5;
+/// Far longer than a packet takes through its chains.
+const WITHOUT_BARRIER: Duration = Duration::from_millis(200);
 
 /// How the table is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,30 +158,46 @@ impl Netfilter {
 
     /// Removes the table: marked packets pass. Counters are lost.
     pub fn remove(&self) -> Result<(), Error> {
-        match transact(&mut self.socket(), vec![ruleset::delete(&self.options.table)]) {
-            Err(error) if !is_missing(&error) => Err(self.failed("removing", error)),
-            _ => Ok(()),
-        }
+        let mut socket = self.socket();
+        let table = self.options.table.as_str();
+        delete(&mut socket, &stand_in(table))
+            .and_then(|()| delete(&mut socket, table))
+            .map_err(|error| self.failed("removing", error))
     }
 
     fn ensure_with(&self, socket: &mut Socket) -> io::Result<bool> {
         let table = self.options.table.as_str();
         let found = find_table(socket, table)?;
         if found.as_deref() == Some(&ruleset::comment(&self.options)) && count_rules(socket, table)? == RULES {
+            // One that was ended in the middle left it.
+            delete(socket, &stand_in(table))?;
             return Ok(false);
         }
-        let mut changes = Vec::new();
-        if found.is_some() {
-            changes.push(ruleset::delete(table));
+        if found.is_none() {
+            transact(socket, ruleset::create(&self.options, table, PRIORITY))?;
+            return Ok(true);
         }
-        changes.extend(ruleset::create(&self.options));
-        for set in Set::ALL {
-            let mut kept = elements::list(socket, table, set)?;
-            kept.retain(|element| element.key.len() == set.key_length() as usize);
-            changes.extend(elements::add(table, set, &kept));
-        }
-        transact(socket, changes)?;
+        self.replace_table(socket)?;
         Ok(true)
+    }
+
+    /// One transaction is not enough: a packet may meet the new table's chain before it is in force, and the old one's when
+    /// it no longer is (the kernel puts a new chain before those of its priority). So a stand-in behind both is in force
+    /// meanwhile. What it drops is reported and not counted.
+    fn replace_table(&self, socket: &mut Socket) -> io::Result<()> {
+        let table = self.options.table.as_str();
+        let stand_in = stand_in(table);
+        delete(socket, &stand_in)?;
+        let mut changes = ruleset::create(&self.options, &stand_in, PRIORITY + 1);
+        changes.extend(kept(socket, table, &stand_in)?);
+        transact(socket, changes)?;
+        packets_under_way_are_through();
+        let mut changes = vec![ruleset::delete(table)];
+        changes.extend(ruleset::create(&self.options, table, PRIORITY));
+        changes.extend(kept(socket, table, table)?);
+        transact(socket, changes)?;
+        packets_under_way_are_through();
+        delete(socket, &stand_in)
     }
 
     fn replace(&self, wanted: &[(Set, HashSet<Vec<u8>>)]) -> io::Result<()> {
@@ -216,6 +236,39 @@ impl Netfilter {
 
     fn failed(&self, doing: &str, error: io::Error) -> Error {
         Error::syscall("nft", format!("{doing} the nft table inet {}", self.options.table), HINT, error)
+    }
+}
+
+/// The name of the table that stands in while another is replaced.
+fn stand_in(table: &str) -> String {
+    format!("{table}_stand_in")
+}
+
+/// Deletes a table, if it is there.
+fn delete(socket: &mut Socket, table: &str) -> io::Result<()> {
+    match transact(socket, vec![ruleset::delete(table)]) {
+        Err(error) if !is_missing(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What puts the elements of one table's sets, counters included, into another's.
+fn kept(socket: &mut Socket, from: &str, to: &str) -> io::Result<Vec<Request>> {
+    let mut changes = Vec::new();
+    for set in Set::ALL {
+        let mut kept = elements::list(socket, from, set)?;
+        kept.retain(|element| element.key.len() == set.key_length() as usize);
+        changes.extend(elements::add(to, set, &kept));
+    }
+    Ok(changes)
+}
+
+/// Waits until what met the rules of before has passed all chains. `MEMBARRIER_CMD_GLOBAL` is `synchronize_rcu`
+/// (kernel/sched/membarrier.c), and a packet passes its chains within one RCU section.
+fn packets_under_way_are_through() {
+    if membarrier(MembarrierCommand::Global).is_err() {
+        // Refused where CPUs run without ticks (nohz_full).
+        std::thread::sleep(WITHOUT_BARRIER);
     }
 }
 

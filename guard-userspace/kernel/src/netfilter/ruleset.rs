@@ -26,7 +26,7 @@ const NF_ACCEPT: u32 = 1;
 
 /// After connection tracking (-200), which reassembles fragments, and before `mangle` (-150), where other software sets
 /// and clears marks. Destinations are final at any priority: they are rewritten in prerouting.
-const PRIORITY: i32 = -160;
+pub(super) const PRIORITY: i32 = -160;
 
 /// A set of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,18 +109,17 @@ pub(super) fn comment(options: &Options) -> Vec<u8> {
     userdata
 }
 
-/// Makes the whole table.
-pub(super) fn create(options: &Options) -> Vec<Request> {
-    let table = options.table.as_str();
+/// Makes a whole table under this name, which need not be the options': reports bear theirs.
+pub(super) fn create(options: &Options, table: &str, priority: i32) -> Vec<Request> {
     let mut changes =
         vec![new(Verb::NewTable).text(NFTA_TABLE_NAME, table).attribute(NFTA_TABLE_USERDATA, &comment(options))];
     for (id, set) in (1..).zip(Set::ALL) {
         changes.push(new_set(table, set, id));
     }
     changes.extend(["refuse", "endpoints", "to_host"].map(|name| chain(table, name)));
-    changes.push(base_chain(table, "input", NF_INET_LOCAL_IN));
-    changes.push(base_chain(table, "forward", NF_INET_FORWARD));
-    changes.extend(rules(options));
+    changes.push(base_chain(table, "input", NF_INET_LOCAL_IN, priority));
+    changes.push(base_chain(table, "forward", NF_INET_FORWARD, priority));
+    changes.extend(rules(options, table));
     changes
 }
 
@@ -129,10 +128,9 @@ pub(super) fn delete(table: &str) -> Request {
     request(Verb::DelTable, 0).text(NFTA_TABLE_NAME, table)
 }
 
-fn rules(options: &Options) -> [Request; RULES] {
+fn rules(options: &Options, table: &str) -> [Request; RULES] {
     use Family::{V4, V6};
     use Verdict::{Drop, Goto, Jump};
-    let table = options.table.as_str();
     let rule = |chain: &str, expressions: &dyn Fn(Expressions) -> Expressions| {
         request(Verb::NewRule, NLM_F_CREATE | NLM_F_APPEND)
             .text(1, table)
@@ -160,7 +158,7 @@ fn rules(options: &Options) -> [Request; RULES] {
         address(V6, "endpoints6_any"),
         count(V4, "refused4"),
         count(V6, "refused6"),
-        rule("refuse", &|rule| rule.report(options.log_group, table, REPORTED_BYTES)),
+        rule("refuse", &|rule| rule.report(options.log_group, &options.table, REPORTED_BYTES)),
         rule("refuse", &|rule| rule.verdict(&Drop)),
     ]
 }
@@ -184,9 +182,9 @@ fn chain(table: &str, name: &str) -> Request {
     new(Verb::NewChain).text(1, table).text(3, name)
 }
 
-fn base_chain(table: &str, name: &str, hook: u32) -> Request {
+fn base_chain(table: &str, name: &str, hook: u32, priority: i32) -> Request {
     chain(table, name)
         .text(7, "filter")
         .number(5, NF_ACCEPT)
-        .nest(4, |attributes| attributes.number(1, hook).attribute(2, &PRIORITY.to_be_bytes()))
+        .nest(4, |attributes| attributes.number(1, hook).attribute(2, &priority.to_be_bytes()))
 }
