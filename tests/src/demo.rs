@@ -27,7 +27,7 @@ pub fn main() -> ExitCode {
     screen.say("Starting a guard on each node, an agent pod and an ordinary pod …");
     let world = World::guarded();
     let plans = [PodPlan::agent("agent", Agent("chatgpt")).armed(), PodPlan::ordinary("ordinary").armed()];
-    let [agent, ordinary] = world.pods(plans);
+    let [agent, ordinary] = world.pods(&plans);
     world.kubectl.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}));
     let mut demo = Demo { world, agent, ordinary, screen };
     demo.show();

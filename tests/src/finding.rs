@@ -74,10 +74,9 @@ fn outcome_of(error: &io::Error) -> Outcome {
         ) => Outcome::Unsupported,
         // A blocking connect whose time is up (SO_SNDTIMEO) says EINPROGRESS (socket(7)).
         Some(libc::EAGAIN | libc::EINPROGRESS | libc::ETIMEDOUT | libc::ETIME) => Outcome::Silent,
-        Some(_) => Outcome::Refused,
         None if error.kind() == io::ErrorKind::TimedOut => Outcome::Silent,
         None if error.kind() == io::ErrorKind::Unsupported => Outcome::Unsupported,
-        None => Outcome::Refused,
+        _ => Outcome::Refused,
     }
 }
 

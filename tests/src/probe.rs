@@ -68,6 +68,13 @@ enum Vector {
         #[arg(long, value_enum, default_value = "udp")]
         way: datagram::Way,
     },
+    /// Sends UDP again and again, and says how often that was refused.
+    Flood {
+        #[arg(long)]
+        to: SocketAddr,
+        #[arg(long)]
+        times: u32,
+    },
     /// TCP by a stack of the probe's own, on raw frames.
     Packet(Packet),
     /// Binds the port and listens.
@@ -163,6 +170,7 @@ fn run(command: &Command, met: Finding) -> io::Result<Finding> {
         Vector::Connect { to, way, speak } => speak_on(connect::open(*to, *way, limit)?, *speak, met),
         Vector::PeerName { to } => Ok(answered(connect::peer_name(*to, limit)?.to_string())),
         Vector::Datagram { to, way } => Ok(answered(datagram::ask(*to, *way, limit)?)),
+        Vector::Flood { to, times } => Ok(answered(datagram::flood(*to, *times)?.to_string())),
         Vector::Packet(packet) => speak_on(packet.open(limit)?, packet.speak, met),
         Vector::Bind { port, at, how } => Ok(answered(bind::listen(*port, *at, *how, limit)?)),
         Vector::ListenUnbound { times } => {

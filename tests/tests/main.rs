@@ -24,6 +24,8 @@ mod other_doors;
 mod sockets;
 #[path = "main/table.rs"]
 mod table;
+#[path = "main/volume.rs"]
+mod volume;
 
 /// Shared by all tests: one cluster, one guard on each node.
 static WORLD: LazyLock<World> = LazyLock::new(World::set_up);

@@ -17,7 +17,7 @@ use crate::finding::Finding;
 /// Where every client looks for its credentials.
 const CREDENTIALS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// The gate included, on two busy cores.
-const READY: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_mins(2);
 
 /// How a pod shall be.
 #[derive(Clone, Debug)]

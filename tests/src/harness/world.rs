@@ -117,15 +117,15 @@ impl World {
 
     /// Creates pods and waits until all are ready.
     #[track_caller]
-    pub fn pods<const N: usize>(&self, plans: [PodPlan; N]) -> [Pod; N] {
-        let pods = Pod::create_all(&self.kubectl, &self.cluster.nodes, &plans);
+    pub fn pods<const N: usize>(&self, plans: &[PodPlan; N]) -> [Pod; N] {
+        let pods = Pod::create_all(&self.kubectl, &self.cluster.nodes, plans);
         pods.try_into().expect("as many pods as plans")
     }
 
     /// Creates one.
     #[track_caller]
     pub fn pod(&self, plan: PodPlan) -> Pod {
-        let [pod] = self.pods([plan]);
+        let [pod] = self.pods(&[plan]);
         pod
     }
 

@@ -15,15 +15,15 @@ use super::uring;
 pub(super) enum At {
     /// 127.0.0.1
     Loopback4,
-    /// ::1
+    /// `::1`
     Loopback6,
     /// `::ffff:127.0.0.1`
     Mapped,
     /// 0.0.0.0
     Any4,
-    /// ::, for IPv6 alone
+    /// `::`, for IPv6 alone
     Any6,
-    /// ::, for both families
+    /// `::`, for both families
     Both,
     /// 127.0.0.2
     OtherLoopback,

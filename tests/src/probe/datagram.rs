@@ -64,6 +64,19 @@ pub(super) fn ask(to: SocketAddr, way: Way, limit: Duration) -> io::Result<Strin
     answer(&socket, to, limit)
 }
 
+/// Sends as often as asked, and returns how often that was refused with EPERM.
+pub(super) fn flood(to: SocketAddr, times: u32) -> io::Result<u32> {
+    let socket = open(to, Way::Udp)?;
+    let mut refused = 0;
+    for _ in 0..times {
+        match socket.send_to(b"flood", &to.into()) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => refused += 1,
+            sent => drop(sent?),
+        }
+    }
+    Ok(refused)
+}
+
 fn open(to: SocketAddr, way: Way) -> io::Result<Socket> {
     let echo = if to.is_ipv4() { Protocol::ICMPV4 } else { Protocol::ICMPV6 };
     let (kind, protocol) = match way {

@@ -85,15 +85,14 @@ pub(super) struct Dresser {
 impl Dresser {
     /// The frames to send instead of this one. What isn't TCP (the stack's own neighbour discovery) goes as it is.
     pub(super) fn dress(&self, frame: &[u8]) -> Vec<Vec<u8>> {
-        let plain = frame.to_vec();
         match frame.get(12..14) {
-            Some([0x08, 0x00]) if frame[ETHERNET + 9] == 6 => self.ipv4(plain),
-            Some([0x86, 0xdd]) if frame[ETHERNET + 6] == 6 => self.ipv6(plain),
-            _ => vec![plain],
+            Some([0x08, 0x00]) if frame[ETHERNET + 9] == 6 => self.ipv4(frame),
+            Some([0x86, 0xdd]) if frame[ETHERNET + 6] == 6 => self.ipv6(frame),
+            _ => vec![frame.to_vec()],
         }
     }
 
-    fn ipv4(&self, frame: Vec<u8>) -> Vec<Vec<u8>> {
+    fn ipv4(&self, frame: &[u8]) -> Vec<Vec<u8>> {
         let (ethernet, packet) = frame.split_at(ETHERNET);
         let (header, payload) = packet.split_at(IPV4);
         let destination: [u8; 4] = header[16..20].try_into().expect("four bytes");
@@ -127,11 +126,11 @@ impl Dresser {
                 };
                 self.pieces(if self.dressing == Dressing::FragmentsTiny { 8 } else { 16 }, payload.len(), piece)
             }
-            _ => self.either(&frame),
+            _ => self.either(frame),
         }
     }
 
-    fn ipv6(&self, frame: Vec<u8>) -> Vec<Vec<u8>> {
+    fn ipv6(&self, frame: &[u8]) -> Vec<Vec<u8>> {
         let (ethernet, packet) = frame.split_at(ETHERNET);
         let (header, payload) = packet.split_at(IPV6);
         let destination: [u8; 16] = header[24..40].try_into().expect("sixteen bytes");
@@ -182,7 +181,7 @@ impl Dresser {
                 let cut = if tiny { 8 } else { long.len() - payload.len() + 24 };
                 self.pieces(cut, long.len(), piece)
             }
-            _ => self.either(&frame),
+            _ => self.either(frame),
         }
     }
 

@@ -13,7 +13,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// An agent, and an ordinary pod to work on. Of one size for all tests here.
 static PODS: LazyLock<[Pod; 2]> =
-    LazyLock::new(|| WORLD.pods([PodPlan::agent("worker", Agent("chatgpt")), PodPlan::ordinary("workpiece").on(1)]));
+    LazyLock::new(|| WORLD.pods(&[PodPlan::agent("worker", Agent("chatgpt")), PodPlan::ordinary("workpiece").on(1)]));
 
 fn agent() -> &'static Pod {
     &PODS[0]

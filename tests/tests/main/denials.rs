@@ -11,7 +11,7 @@ const SOON: Duration = Duration::from_secs(20);
 const CREDENTIALS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 static AGENTS: LazyLock<[Pod; 2]> = LazyLock::new(|| {
-    WORLD.pods([PodPlan::agent("refused", Agent("chatgpt")), PodPlan::agent("robbed", Agent("chatgpt"))])
+    WORLD.pods(&[PodPlan::agent("refused", Agent("chatgpt")), PodPlan::agent("robbed", Agent("chatgpt"))])
 });
 
 fn agent() -> &'static Pod {

@@ -45,7 +45,7 @@ fn raw_sockets_are_refused_by_the_pods_cgroup() {
 #[test]
 fn what_a_pod_forwards_from_a_tun_device_ends_at_its_veth() {
     let agent = PodPlan::agent("router-agent", Agent("attacker")).privileged();
-    let [agent, ordinary] = WORLD.pods([agent, PodPlan::ordinary("router-ordinary").privileged()]);
+    let [agent, ordinary] = WORLD.pods(&[agent, PodPlan::ordinary("router-ordinary").privileged()]);
     for pod in [&agent, &ordinary] {
         pod.netns().sh("echo 1 > /proc/sys/net/ipv4/ip_forward");
     }

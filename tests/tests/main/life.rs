@@ -4,15 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use guard_common::{Hook, Reason};
 use guard_e2e::finding::Outcome;
 use guard_e2e::harness::{Agent, Guard, Kubectl, NodeNetns, Pod, PodPlan, eventually, unique};
 use serde_json::json;
 
 use crate::WORLD;
+use crate::listener::port_of;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -30,7 +31,7 @@ fn agent(name: &str) -> Pod {
 #[test]
 fn nothing_passes_while_the_guard_is_dead_and_all_works_when_it_is_back() {
     let (_turn, guard) = turn();
-    let [agent, ordinary] = WORLD.pods([
+    let [agent, ordinary] = WORLD.pods(&[
         PodPlan::agent(unique("orphan"), Agent("chatgpt")).armed().on(1),
         PodPlan::ordinary(unique("bystander")).armed().on(1),
     ]);
@@ -38,7 +39,7 @@ fn nothing_passes_while_the_guard_is_dead_and_all_works_when_it_is_back() {
     WORLD.kubectl.run(["create", "configmap", &name, "--from-literal=v=0"]).ok();
     let mut watch = agent.start(["kubectl", "get", "configmap", &name, "--watch", "-o", r"jsonpath={.data.v}{'\n'}"]);
     assert_eq!(watch.line(SOON), "0");
-    let port = listener_port(&agent);
+    let port = port_of(&agent);
 
     let before = agent.refusals(&guard.pins);
     guard.kill();
@@ -83,6 +84,26 @@ fn nothing_passes_while_the_guard_is_dead_and_all_works_when_it_is_back() {
     eventually("the agent to be served again", SOON, || {
         let answer = agent.exec(["kubectl", "get", "configmap", &name, "-o", "name"]);
         if answer.status.success() { Ok(()) } else { Err(answer.err) }
+    });
+}
+
+#[test]
+fn every_refusal_is_counted_though_nobody_reads_the_reports() {
+    const TIMES: u64 = 20_000;
+    let (_turn, guard) = turn();
+    let agent = agent("flooding");
+    let counted = || agent.refusals(&guard.pins).of(Hook::Sendmsg4, Reason::ControlPlane);
+    let before = counted();
+    guard.kill();
+    let found = agent.probe(&format!("flood --to 172.30.0.10:6443 --times {TIMES}"));
+    assert_eq!(found.answer, Some(TIMES.to_string()));
+    assert_eq!(counted() - before, TIMES);
+    guard.start();
+    // What the ring buffer couldn't hold is counted as lost. It holds some 5,000.
+    let lost = guard_common::REPORTS_BYTES / 100;
+    eventually("the lost reports in the metrics", SOON, || {
+        let told = guard.metrics().sum("guard_reports_lost_total", &[]);
+        if told > f64::from(lost) { Ok(()) } else { Err(told) }
     });
 }
 
@@ -156,7 +177,7 @@ fn an_ordinary_pod_runs_not_one_instruction_of_the_guard() {
         let agents = guard.metrics().sum("guard_agents", &[]);
         if agents < 0.5 { Ok(()) } else { Err(agents) }
     });
-    let [agent, ordinary] = WORLD.pods([
+    let [agent, ordinary] = WORLD.pods(&[
         PodPlan::agent(unique("still"), Agent("chatgpt")).armed().on(1),
         PodPlan::ordinary(unique("busy")).armed().on(1),
     ]);
@@ -206,7 +227,7 @@ fn a_pod_in_the_nodes_network_that_is_labelled_does_not_close_the_node() {
 fn runs(guard: &Guard) -> BTreeMap<u64, u64> {
     let folder = format!("/proc/{}/fdinfo", guard.pid());
     let mut runs = BTreeMap::new();
-    for file in fs::read_dir(folder).unwrap().flatten() {
+    for file in fs::read_dir(folder).expect("the guard runs").flatten() {
         let text = fs::read_to_string(file.path()).unwrap_or_default();
         let field = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name));
@@ -217,10 +238,4 @@ fn runs(guard: &Guard) -> BTreeMap<u64, u64> {
         }
     }
     runs
-}
-
-fn listener_port(pod: &Pod) -> u16 {
-    let listening = pod.netns().sh("ss --listening --tcp --numeric --no-header");
-    let addresses = listening.lines().filter_map(|line| line.split_whitespace().nth(3)?.parse::<SocketAddr>().ok());
-    addresses.map(|address| address.port()).next().unwrap_or_else(|| panic!("{listening}"))
 }

@@ -105,11 +105,12 @@ fn port_forward_into_an_agent_pod_does_not_reach_the_api_server_through_the_guar
 
 /// Where the guard listens in the pod, as anybody in the pod can find out.
 #[track_caller]
-fn port_of(pod: &Pod) -> u16 {
+pub(crate) fn port_of(pod: &Pod) -> u16 {
     let listening = pod.netns().sh("ss --listening --tcp --numeric --no-header");
     let addresses = listening.lines().filter_map(|line| line.split_whitespace().nth(3)?.parse::<SocketAddr>().ok());
     let mut ports: Vec<u16> =
         addresses.filter(|address| address.ip().is_loopback()).map(|address| address.port()).collect();
+    ports.sort_unstable();
     ports.dedup();
     assert_eq!(ports.len(), 1, "{listening}");
     ports[0]

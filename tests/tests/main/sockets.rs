@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 #[test]
 fn connections_from_before_the_label_are_cut() {
-    let [late, never] = WORLD.pods([PodPlan::late_agent("late"), PodPlan::late_agent("never-labelled")]);
+    let [late, never] = WORLD.pods(&[PodPlan::late_agent("late"), PodPlan::late_agent("never-labelled")]);
     let open = |pod: &Pod, to: &str| {
         let mut old = pod.start_probe(&format!("--limit 3000 old --to {to}"));
         old.line_with("ready", SOON);

@@ -73,7 +73,7 @@ fn try_guarded(arena: &Arena, probe: &str, guarded: Guarded, control: Outcome) -
         Guarded::Eperm(hook, reason) => found.errno == Some(EPERM) && counted.into_iter().eq([((hook, reason), 1)]),
         Guarded::Dropped(hook, reason) => {
             let met = matches!(found.outcome, Outcome::Met | Outcome::Unsupported);
-            !met && counted.into_iter().map(|(key, _)| key).eq([(hook, reason)])
+            !met && counted.into_keys().eq([(hook, reason)])
         }
     };
     let counted = arena.agent.refusals(pins).since(&before);
