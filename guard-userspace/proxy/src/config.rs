@@ -52,7 +52,8 @@ pub struct Limits {
     pub exchanges: usize,
     /// HTTP/2 streams on one connection of a client. Default 250, as in Go's server.
     pub streams: u32,
-    /// Connections to the API server for one workload, upgraded ones apart. Default 16.
+    /// HTTP/2 connections to the API server for one workload. Default 16. An API server without HTTP/2 gets one for each
+    /// exchange instead.
     pub upstream_connections: usize,
     /// Streams put on one HTTP/2 connection to the API server, if that allows as many. Default 100, the API server's own.
     pub upstream_streams: usize,

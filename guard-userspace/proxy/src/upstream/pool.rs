@@ -3,27 +3,21 @@
 //! hyper-util's pool keeps one HTTP/2 connection per server and lets requests queue behind the server's limit of
 //! streams: 300 watches would hang at the hundredth. This one opens as many connections as the streams need.
 
-use std::{
-    future::poll_fn,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+mod connect;
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use guard_telemetry::Metrics;
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
 };
 
-use super::{
-    DialError, Dialer, Lease, SendError,
-    dial::{Dialed, Offer},
-};
+use super::{DialError, Dialer, Lease, SendError};
 use crate::{
     body::RequestBody,
     config::{Limits, Timeouts},
@@ -31,13 +25,6 @@ use crate::{
 
 pub(super) type Http2Sender = http2::SendRequest<RequestBody>;
 pub(super) type Http1Sender = http1::SendRequest<RequestBody>;
-
-/// Receive window of one stream, in bytes: 1 GB/s at 1 ms of round trip.
-const STREAM_WINDOW: u32 = 1 << 20;
-/// Receive window of one connection: what a client that reads nothing makes the guard hold, at most.
-const CONNECTION_WINDOW: u32 = 4 << 20;
-/// Largest frame taken: a header for each TLS record would cost more.
-const FRAME_SIZE: u32 = 256 << 10;
 
 /// One workload's connections. Clones share them; they close when the last is gone and their streams have ended.
 #[derive(Clone)]
@@ -171,7 +158,9 @@ impl Shared {
         if let Some(error) = state.last_failure.clone().filter(|_| state.failures != failures_before) {
             return Found::Failed(error);
         }
-        let places = self.limits.upstream_connections.saturating_sub(state.open + state.dialling);
+        // In HTTP/1.1 each exchange needs a connection, and exchanges have their own limit.
+        let limit = if state.speaks_http1 { self.limits.exchanges } else { self.limits.upstream_connections };
+        let places = limit.saturating_sub(state.open + state.dialling);
         // Those who come while a connection is being made share it, as far as it will have streams.
         let promised = if state.speaks_http1 { 0 } else { state.dialling * streams };
         if places > 0 && state.waiting >= promised {
@@ -181,89 +170,6 @@ impl Shared {
             state.waiting += 1;
             if state.dialling > 0 { Found::WaitForDial } else { Found::Wait }
         }
-    }
-
-    async fn dial(self: &Arc<Self>, _place: Place<'_>) -> Result<Acquired, Arc<DialError>> {
-        let result = async { self.begin_http(self.dialer.dial(Offer::Any).await?).await }.await;
-        result.map_err(|error| {
-            let error = Arc::new(error);
-            let mut state = self.state();
-            state.failures += 1;
-            state.last_failure = Some(Arc::clone(&error));
-            error
-        })
-    }
-
-    async fn begin_http(self: &Arc<Self>, dialed: Dialed) -> Result<Acquired, DialError> {
-        let http2 = dialed.is_http2();
-        let Dialed { stream, address } = dialed;
-        let io = TokioIo::new(stream);
-        let failed = |source| DialError::Http { address, source };
-        let ping = self.timeouts.ping;
-        if http2 {
-            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .initial_stream_window_size(STREAM_WINDOW)
-                .initial_connection_window_size(CONNECTION_WINDOW)
-                .max_frame_size(FRAME_SIZE)
-                .max_header_list_size(self.limits.header_bytes)
-                .keep_alive_interval(ping)
-                .keep_alive_timeout(ping)
-                .keep_alive_while_idle(true)
-                .handshake(io)
-                .await
-                .map_err(failed)?;
-            let allowed = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
-            let number = self.enter(&sender, Arc::clone(&allowed));
-            let mut connection = Box::pin(connection);
-            self.drive(poll_fn(move |cx| {
-                let polled = connection.as_mut().poll(cx);
-                allowed.store(connection.current_max_send_streams(), Ordering::Relaxed);
-                polled
-            }));
-            Ok(Acquired::Http2(sender, Lease::stream(Arc::downgrade(self), number)))
-        } else {
-            let (sender, connection) = http1::Builder::new().handshake(io).await.map_err(failed)?;
-            self.state().speaks_http1 = true;
-            self.drive(connection);
-            Ok(Acquired::Http1(sender))
-        }
-    }
-
-    /// Puts a connection among the others, with one stream in use.
-    fn enter(&self, sender: &Http2Sender, allowed: Arc<AtomicUsize>) -> u64 {
-        let mut state = self.state();
-        let number = state.next_number;
-        state.next_number += 1;
-        state.speaks_http1 = false;
-        let sender = sender.clone();
-        state.http2.push(Http2Connection { number, sender, allowed, streams: 1, used: Instant::now() });
-        number
-    }
-
-    /// Runs a connection until it ends, and looks now and then for those that nobody uses.
-    fn drive(self: &Arc<Self>, connection: impl Future<Output = hyper::Result<()>> + Send + 'static) {
-        let pool = Arc::downgrade(self);
-        let open = Open::new(self);
-        let idle = self.timeouts.upstream_idle;
-        tokio::spawn(async move {
-            tokio::pin!(connection);
-            let mut look = tokio::time::interval(idle.max(Duration::from_millis(20)) / 2);
-            let ended = loop {
-                tokio::select! {
-                    ended = &mut connection => break ended,
-                    _ = look.tick() => {
-                        if let Some(pool) = pool.upgrade() {
-                            pool.close_unused();
-                        }
-                    }
-                }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection to the API server ended");
-            }
-            drop(open);
-        });
     }
 
     fn close_unused(&self) {
@@ -317,30 +223,6 @@ impl Drop for Place<'_> {
                 drop(state);
                 self.shared.changed.notify_waiters();
             }
-        }
-    }
-}
-
-/// A connection that exists, counted until it ends.
-struct Open {
-    shared: Weak<Shared>,
-    metrics: Arc<Metrics>,
-}
-
-impl Open {
-    fn new(shared: &Arc<Shared>) -> Self {
-        shared.state().open += 1;
-        shared.metrics.upstream_connections.inc();
-        Self { shared: Arc::downgrade(shared), metrics: Arc::clone(&shared.metrics) }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.metrics.upstream_connections.dec();
-        if let Some(shared) = self.shared.upgrade() {
-            shared.state().open -= 1;
-            shared.changed.notify_waiters();
         }
     }
 }
