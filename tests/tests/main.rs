@@ -20,12 +20,12 @@ mod life;
 mod listener;
 #[path = "main/other_doors.rs"]
 mod other_doors;
+#[path = "main/silence.rs"]
+mod silence;
 #[path = "main/sockets.rs"]
 mod sockets;
 #[path = "main/table.rs"]
 mod table;
-#[path = "main/volume.rs"]
-mod volume;
 
 /// Shared by all tests: one cluster, one guard on each node.
 static WORLD: LazyLock<World> = LazyLock::new(World::set_up);

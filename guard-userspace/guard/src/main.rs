@@ -10,6 +10,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// See its line in the workspace's manifest.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Guards AI agents' access to the Kubernetes API.
 #[derive(Debug, Parser)]
 #[command(name = "guard", version)]

@@ -8,6 +8,8 @@ use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use xtask::cluster::{Cluster, Node};
 
@@ -116,6 +118,13 @@ impl Guard {
         process.kill().and_then(|()| process.wait()).expect("killing the guard");
     }
 
+    /// SIGSTOP, or SIGCONT: it holds all that it has, and does nothing.
+    #[track_caller]
+    pub fn freeze(&self, frozen: bool) {
+        let pid = Pid::from_raw(self.pid().cast_signed());
+        kill(pid, if frozen { Signal::SIGSTOP } else { Signal::SIGCONT }).expect("signalling the guard");
+    }
+
     /// Ends what an earlier run on the same cluster has left.
     pub fn end_leftover(&self) {
         let Ok(pid) = std::fs::read_to_string(self.pid_file()) else { return };
@@ -123,8 +132,14 @@ impl Guard {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let is_guard = String::from_utf8_lossy(&command).contains(&*self.pins.to_string_lossy());
         if let (true, Ok(pid)) = (is_guard, pid.parse()) {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
+    }
+
+    /// The number of its process.
+    #[track_caller]
+    pub fn process_id(&self) -> u32 {
+        self.process().as_ref().expect("the guard runs").id()
     }
 
     /// `/metrics`, read now.

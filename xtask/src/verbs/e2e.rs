@@ -36,12 +36,16 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> Result<ExitCode> {
-    let areas = areas::areas(paths)?;
+    let mut areas = areas::areas(paths)?;
+    let slow = areas::slow_areas(paths)?;
     let Some(wanted) = &arguments.area else {
         println!("Areas of end-to-end tests (cargo xtask e2e AREA):");
         areas::print(&areas);
+        println!("Those of `cargo xtask test --slow`:");
+        areas::print(&slow);
         return Ok(ExitCode::SUCCESS);
     };
+    areas.extend(slow);
     let Some(area) = areas.iter().find(|area| area.name == *wanted) else {
         let names: Vec<&str> = areas.iter().map(|area| area.name.as_str()).collect();
         bail!("no area is called {wanted:?}; there are: {}", names.join(", "));

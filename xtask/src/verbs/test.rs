@@ -17,7 +17,7 @@ use xtask::setup;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// What takes longer as well: other kernels
+    /// What takes longer as well: large volumes, other kernels
     #[arg(long)]
     slow: bool,
 }
@@ -31,10 +31,11 @@ pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> 
     suite.tests("unit and property tests", || {
         run_tests(cargo(paths).args(["test", "--workspace", "--exclude", "guard-e2e", "--no-fail-fast"]))
     });
-    for area in areas::areas(paths)? {
+    let slow_areas = if arguments.slow { areas::slow_areas(paths)? } else { Vec::new() };
+    for area in areas::areas(paths)?.iter().chain(&slow_areas) {
         let rest = &[];
         suite.tests(&format!("end to end: {}", area.name), || {
-            Run { paths, progress, area: &area, keep: false, rest }.against_a_fresh_cluster()
+            Run { paths, progress, area, keep: false, rest }.against_a_fresh_cluster()
         });
     }
     if arguments.slow {
