@@ -21,6 +21,11 @@ pub fn areas(paths: &Paths) -> Result<Vec<Part>> {
     parts_in(&paths.root.join("tests/tests"))
 }
 
+/// The areas that take too long for every run.
+pub fn slow_areas(paths: &Paths) -> Result<Vec<Part>> {
+    parts_in(&paths.root.join("tests/slow"))
+}
+
 /// The programs that cargo finds in a folder: `NAME.rs`, or `NAME/main.rs`. None if there is no such folder.
 pub fn parts_in(folder: &Path) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
