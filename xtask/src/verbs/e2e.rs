@@ -109,7 +109,9 @@ impl Run<'_> {
             .args(["test", "--package", "guard-e2e", "--test", &self.area.name, "--"])
             .args(self.rest)
             .env("EGRESS_GUARD_CLUSTER", cluster.name.as_str())
-            .env("EGRESS_GUARD_BINARY", built.join("guard"));
+            .env("EGRESS_GUARD_BINARY", built.join("guard"))
+            // They wait more than they work: for what the kernel drops without a word.
+            .env("RUST_TEST_THREADS", "4");
         let counts = run_tests(&mut timed)?;
         if counts == Counts::default() && self.rest.is_empty() {
             bail!("area {} ran no test at all", self.area.name);
