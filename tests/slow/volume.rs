@@ -39,6 +39,7 @@ fn a_list_of_500_mb_passes_in_64_mb_of_memory() {
         let guard = world.guard().process_id();
         // proc(5): 5 makes the highest resident size so far the present one.
         fs::write(format!("/proc/{guard}/clear_refs"), "5").expect("the guard runs");
+        let before = memory_peak(guard);
         // The reader is slower than the API server writes.
         let read = format!(
             "curl -sS --max-time 150 {version} --cacert {credentials}/ca.crt -H \"Authorization: Bearer $(cat {credentials}/token)\" \
@@ -47,6 +48,7 @@ fn a_list_of_500_mb_passes_in_64_mb_of_memory() {
         let mut reader = agent.start(["sh", "-c", &read]);
         let read: usize = reader.line(LONG).trim().parse().expect("a number of bytes");
         let peak = memory_peak(guard);
+        eprintln!("{version}: {} MB passed; the guard held {} MB, {} MB before", read >> 20, peak >> 20, before >> 20);
         assert!(read > OBJECTS * OBJECT_BYTES, "{version}: {read} bytes came through");
         assert!(peak < GUARD_BYTES, "{version}: the guard held {} MB while {} MB passed", peak >> 20, read >> 20);
     }

@@ -36,6 +36,8 @@ enum Role {
 }
 
 fn main() -> ExitCode {
+    // mimalloc asks for huge pages, which hold a third more memory than an idle guard needs. Without them it only takes more.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     let cli = Cli::parse();
     let outcome = guard_telemetry::init_logging(cli.log_json).map_err(anyhow::Error::from).and_then(|()| {
         // The one provider of the workspace. A second call in one process would fail, and there is none.
