@@ -105,12 +105,6 @@ impl Guard {
         });
     }
 
-    /// Its process.
-    #[track_caller]
-    pub fn pid(&self) -> u32 {
-        self.process().as_ref().expect("the guard runs").id()
-    }
-
     /// SIGKILL: no chance to tidy up.
     #[track_caller]
     pub fn kill(&self) {
@@ -121,7 +115,7 @@ impl Guard {
     /// SIGSTOP, or SIGCONT: it holds all that it has, and does nothing.
     #[track_caller]
     pub fn freeze(&self, frozen: bool) {
-        let pid = Pid::from_raw(self.pid().cast_signed());
+        let pid = Pid::from_raw(self.process_id().cast_signed());
         kill(pid, if frozen { Signal::SIGSTOP } else { Signal::SIGCONT }).expect("signalling the guard");
     }
 

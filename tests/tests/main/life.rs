@@ -19,7 +19,8 @@ const SOON: Duration = Duration::from_secs(20);
 
 static TURN: Mutex<()> = Mutex::new(());
 
-fn turn() -> (MutexGuard<'static, ()>, &'static Guard) {
+/// The second node's guard, for one test at a time.
+pub(crate) fn turn() -> (MutexGuard<'static, ()>, &'static Guard) {
     // A test that failed has left nothing that the next one couldn't bear.
     (TURN.lock().unwrap_or_else(PoisonError::into_inner), &WORLD.guards[1])
 }
@@ -226,7 +227,7 @@ fn a_pod_in_the_nodes_network_that_is_labelled_does_not_close_the_node() {
 
 /// Each program of this guard by its number, and how often it ran (bpf(2), `/proc/PID/fdinfo`).
 fn runs(guard: &Guard) -> BTreeMap<u64, u64> {
-    let folder = format!("/proc/{}/fdinfo", guard.pid());
+    let folder = format!("/proc/{}/fdinfo", guard.process_id());
     let mut runs = BTreeMap::new();
     for file in fs::read_dir(folder).expect("the guard runs").flatten() {
         let text = fs::read_to_string(file.path()).unwrap_or_default();

@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use guard_e2e::harness::{Agent, NodeNetns, PodPlan, eventually, unique};
+use guard_e2e::harness::{Agent, Guard, NodeNetns, PodPlan, eventually, unique};
 
 use crate::WORLD;
+use crate::life::turn;
 
 /// Ten seconds of silence, then ten seconds for an answer to a ping; and two busy cores.
 const DEAD: Duration = Duration::from_secs(30);
 
 #[test]
 fn an_api_server_that_falls_silent_is_noticed_and_the_client_sees_a_reset() {
-    let agent = WORLD.pod(PodPlan::agent(unique("listener"), Agent("chatgpt")));
+    // All of the guard's connections fall silent, its own watches too.
+    let (_turn, guard) = turn();
+    let agent = WORLD.pod(PodPlan::agent(unique("listener"), Agent("chatgpt")).on(1));
     let name = unique("silent");
     WORLD.kubectl.run(["create", "configmap", &name, "--from-literal=v=0"]).ok();
     let credentials = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -22,7 +25,7 @@ fn an_api_server_that_falls_silent_is_noticed_and_the_client_sees_a_reset() {
     );
     let mut watch = agent.start(["sh", "-c", &watch]);
     watch.line_with(&name, DEAD);
-    let silence = Silence::of_the_guards_connections();
+    let silence = Silence::of_connections(guard);
     let end = watch.line_with("curl ended with", DEAD);
     // 0 would be a clean end; 28 curl's own time-out.
     assert!(["curl ended with 56", "curl ended with 92", "curl ended with 18"].contains(&end.as_str()), "{end}");
@@ -40,9 +43,9 @@ struct Silence {
 
 impl Silence {
     #[track_caller]
-    fn of_the_guards_connections() -> Self {
-        let node = NodeNetns::new(&WORLD.guard().node.netns);
-        let owner = format!("pid={},", WORLD.guard().process_id());
+    fn of_connections(guard: &Guard) -> Self {
+        let node = NodeNetns::new(&guard.node.netns);
+        let owner = format!("pid={},", guard.process_id());
         let connections = node.sh("ss -Htnp state established dport = :6443");
         let own = connections.lines().filter(|line| line.contains(&owner));
         let ports: Vec<&str> =
