@@ -14,6 +14,8 @@ mod datagrams;
 mod denials;
 #[path = "main/frames.rs"]
 mod frames;
+#[path = "main/gate.rs"]
+mod gate;
 #[path = "main/life.rs"]
 mod life;
 #[path = "main/listener.rs"]

@@ -25,7 +25,12 @@ pub(crate) struct Arguments {
 pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> Result<ExitCode> {
     setup::setup(paths, progress)?;
     let mut suite = Suite { progress, counts: Counts::default() };
-    suite.check("format", || run_command(cargo(paths).args(["fmt", "--all", "--check"])));
+    suite.check("format", || {
+        // The kernel programs are a workspace of their own.
+        let kernel_programs = paths.root.join("guard-ebpf/Cargo.toml");
+        run_command(cargo(paths).args(["fmt", "--all", "--check"]))?;
+        run_command(cargo(paths).args(["fmt", "--check", "--manifest-path"]).arg(kernel_programs))
+    });
     suite.check("build", || build::build(paths, Profile::Dev, progress).map(drop));
     suite.check("clippy", || run_command(&mut clippy(paths)));
     suite.tests("unit and property tests", || {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use guard_common::{Hook, Reason};
@@ -342,6 +343,40 @@ async fn an_address_that_becomes_the_api_server_s_behind_the_veth_is_refused_the
     assert_silent(&server);
     let report = first.await.unwrap();
     assert_eq!((report.workload, report.port, report.hook), (guarded.workload, API_PORT, Hook::Netfilter as u8));
+}
+
+/// What the programs said, as this process's own log has it.
+static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Ears;
+
+impl log::Log for Ears {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        SAID.lock().unwrap().push(format!("{} {}", record.level(), record.args()));
+    }
+
+    fn flush(&self) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_programs_log_each_refusal_at_debug_level_where_that_is_asked_for() {
+    log::set_logger(&Ears).unwrap();
+    log::set_max_level(log::LevelFilter::Debug);
+    let mut guarded = Guarded::new("log");
+    let runtime = tokio::runtime::Handle::current();
+    let options = Options { log_programs: true, ..Options::pinned_in(&guarded.pins) };
+    let open = || {
+        let _inside = runtime.enter();
+        Kernel::open(&options)
+    };
+    guarded.kernel = Some(guarded.lab.host.netns.run(open).unwrap().unwrap());
+    guarded.lab.pod.udp("10.9.0.2:0").send_to(b"x", (SERVER, API_PORT)).unwrap();
+    let wanted = format!("DEBUG refused: hook 8 reason 1 workload {} protocol 17 port {API_PORT}", guarded.workload);
+    eventually("the programs' log", || SAID.lock().unwrap().contains(&wanted).then_some(()));
 }
 
 #[test]

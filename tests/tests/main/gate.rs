@@ -1,0 +1,51 @@
+//! The gate: what it has seen closed before an agent starts, and what it says where nothing is guarded.
+
+use std::time::Duration;
+
+use guard_e2e::harness::{Agent, PodPlan, eventually, unique};
+use serde_json::json;
+use xtask::images;
+
+use crate::WORLD;
+
+const SOON: Duration = Duration::from_secs(60);
+const CREDENTIALS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+#[test]
+fn a_gate_lets_its_agent_start_after_it_has_seen_every_way_closed() {
+    let agent = WORLD.pod(PodPlan::agent(unique("gated"), Agent("chatgpt")));
+    let said = WORLD.kubectl.run(["logs", &agent.name, "--container=egress-guard-gate"]).ok();
+    assert!(said.contains("closed") && said.contains("raw packets dropped"), "{said}");
+}
+
+#[test]
+fn a_gate_where_nothing_is_guarded_fails_and_names_the_way_that_is_open() {
+    let name = unique("ungated");
+    // All that an agent pod has, but for the label.
+    WORLD.kubectl.apply(&json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+        "spec": {
+            "nodeName": WORLD.cluster.nodes[0].name,
+            "serviceAccountName": "agent",
+            "automountServiceAccountToken": false,
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{
+                "name": "gate", "image": images::GATE, "imagePullPolicy": "Never",
+                "command": ["/usr/local/bin/guard", "gate", "--timeout", "3"],
+                "volumeMounts": [{"name": "credentials", "mountPath": CREDENTIALS, "readOnly": true}],
+            }],
+            "volumes": [{"name": "credentials", "projected": {"sources": [
+                {"serviceAccountToken": {"audience": "egressguard.io", "expirationSeconds": 3600, "path": "token"}},
+                {"configMap": {"name": "egress-guard-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            ]}}],
+        },
+    }));
+    eventually("the gate to fail", SOON, || {
+        let pod = WORLD.kubectl.get("pod", &name);
+        if pod["status"]["phase"] == "Failed" { Ok(()) } else { Err(pod["status"].to_string()) }
+    });
+    let said = WORLD.kubectl.run(["logs", &name]).ok();
+    assert!(said.contains("10.96.0.1:443"), "{said}");
+    WORLD.kubectl.run(["delete", "pod", &name, "--wait=false"]).ok();
+}
