@@ -37,6 +37,11 @@ impl Answer {
         self.out
     }
 
+    /// All that it said, however it ended.
+    pub fn out_and_err(self) -> String {
+        self.out + &self.err
+    }
+
     /// Standard error of a command that did not end well.
     #[track_caller]
     pub fn refused(self) -> String {

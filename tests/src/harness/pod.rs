@@ -103,7 +103,8 @@ impl PodPlan {
         self
     }
 
-    fn object(&self, nodes: &[Node]) -> Value {
+    /// The object, for what shall not be waited for.
+    pub fn object(&self, nodes: &[Node]) -> Value {
         let mut labels = self.labels.clone();
         if let Some(class) = self.class.filter(|class| !class.is_empty()) {
             labels["egressguard.io/agent"] = json!(class);
