@@ -8,7 +8,7 @@ use xtask::images;
 
 use crate::WORLD;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 const CREDENTIALS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 #[test]
