@@ -3,6 +3,8 @@
 
 #[path = "namespaces/enforcement.rs"]
 mod enforcement;
+#[path = "namespaces/guarded.rs"]
+mod guarded;
 #[path = "namespaces/interfaces.rs"]
 mod interfaces;
 #[path = "namespaces/lab.rs"]
@@ -17,3 +19,5 @@ mod netns;
 mod pod_hooks;
 #[path = "namespaces/sockets.rs"]
 mod sockets;
+#[path = "namespaces/veth.rs"]
+mod veth;
