@@ -173,8 +173,7 @@ fn a_deleted_pod_leaves_nothing_behind() {
 #[test]
 fn an_ordinary_pod_runs_not_one_instruction_of_the_guard() {
     let (_turn, guard) = turn();
-    let statistics = "/proc/sys/kernel/bpf_stats_enabled";
-    fs::write(statistics, "1").unwrap();
+    let _statistics = Statistics::on();
     eventually("earlier agents of this node to be gone", SOON, || {
         let agents = guard.metrics().sum("guard_agents", &[]);
         if agents < 0.5 { Ok(()) } else { Err(agents) }
@@ -223,6 +222,27 @@ fn a_pod_in_the_nodes_network_that_is_labelled_does_not_close_the_node() {
     assert!(WORLD.is_guard(&other.probe("connect --to 10.96.0.1:443")));
     let node = NodeNetns::new(&guard.node.netns);
     assert!(WORLD.is_api_server(&WORLD.probe_in(&node, "connect --to 172.30.0.10:6443")));
+}
+
+/// The kernel counts the runs of BPF programs while this lives: it costs time, so the machine's own setting comes back.
+struct Statistics {
+    before: String,
+}
+
+impl Statistics {
+    const SETTING: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+    fn on() -> Self {
+        let before = fs::read_to_string(Self::SETTING).expect("the kernel has BPF statistics");
+        fs::write(Self::SETTING, "1").expect("setting a sysctl");
+        Self { before }
+    }
+}
+
+impl Drop for Statistics {
+    fn drop(&mut self) {
+        fs::write(Self::SETTING, &self.before).expect("setting a sysctl");
+    }
 }
 
 /// Each program of this guard by its number, and how often it ran (bpf(2), `/proc/PID/fdinfo`).
