@@ -231,6 +231,18 @@ impl Pod {
         Running::start(&mut self.exec_command(arguments))
     }
 
+    /// Serves the pod's `/etc` on port 8080 until dropped.
+    #[track_caller]
+    pub fn serve_etc(&self) -> Running {
+        let server = self.start(["busybox", "httpd", "-f", "-p", "8080", "-h", "/etc"]);
+        // kubectl's port-forward ends at the first connection that the pod refuses.
+        eventually("httpd to answer in its pod", Duration::from_secs(20), || {
+            let answer = self.sh("curl -sS --max-time 5 http://127.0.0.1:8080/hosts");
+            if answer.status.success() { Ok(()) } else { Err(answer.err) }
+        });
+        server
+    }
+
     /// One try of the probe; its arguments are separated by blanks.
     #[track_caller]
     pub fn probe(&self, arguments: &str) -> Finding {

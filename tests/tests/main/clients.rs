@@ -130,7 +130,7 @@ fn exec_answers_while_it_runs() {
 
 #[test]
 fn port_forward_carries_a_server_of_another_pod() {
-    let _server = workpiece().start(["busybox", "httpd", "-f", "-p", "8080", "-h", "/etc"]);
+    let _server = workpiece().serve_etc();
     let mut forward = agent().start(["kubectl", "port-forward", "pod/workpiece", "18080:8080"]);
     forward.line_with("127.0.0.1:18080", SOON);
     let fetched = eventually("the forwarded server to answer", SOON, || {

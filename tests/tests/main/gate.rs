@@ -49,3 +49,21 @@ fn a_gate_where_nothing_is_guarded_fails_and_names_the_way_that_is_open() {
     assert!(said.contains("10.96.0.1:443"), "{said}");
     WORLD.kubectl.run(["delete", "pod", &name, "--wait=false"]).ok();
 }
+
+#[test]
+fn a_gate_lets_nothing_start_before_the_pod_is_guarded() {
+    let name = unique("gated");
+    // A gate and no label: nobody guards this pod.
+    WORLD.kubectl.apply(&PodPlan::agent(&name, Agent("")).object(&WORLD.cluster.nodes));
+    let state = || WORLD.kubectl.get("pod", &name)["status"]["containerStatuses"][0]["state"].clone();
+    eventually("the gate to say what is open", SOON, || {
+        let said = WORLD.kubectl.run(["logs", &name, "--container=egress-guard-gate"]).out_and_err();
+        if said.contains("who answers at 10.96.0.1:443 is not the guard") { Ok(()) } else { Err(said) }
+    });
+    assert!(state()["waiting"].is_object(), "{}", state());
+    WORLD.kubectl.run(["label", "pod", &name, "egressguard.io/agent=chatgpt"]).ok();
+    eventually("the agent to start, once it is guarded", SOON, || {
+        if state()["running"].is_object() { Ok(()) } else { Err(state()) }
+    });
+    WORLD.kubectl.run(["delete", "pod", &name, "--wait=false"]).ok();
+}

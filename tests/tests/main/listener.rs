@@ -78,7 +78,7 @@ fn port_forward_into_an_agent_pod_does_not_reach_the_api_server_through_the_guar
     let guard = WORLD.guard_of(&agent);
     let foreign = || guard.metrics().sum("guard_connections_total", &[("result", "foreign")]);
     let before = foreign();
-    let mut server = agent.start(["busybox", "httpd", "-f", "-p", "8080", "-h", "/etc"]);
+    let mut server = agent.serve_etc();
     let [free, other] = [0, 0].map(|_| WORLD.control_plane().run(free_port));
     let port = port_of(&agent);
     let mut forward = WORLD.kubectl.command([

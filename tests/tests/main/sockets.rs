@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use guard_common::{Hook, Reason};
 use guard_e2e::finding::{Finding, Outcome};
-use guard_e2e::harness::{Agent, Pod, PodPlan, Running, eventually, finding, unique};
+use guard_e2e::harness::{Pod, PodPlan, Running, eventually, finding, unique};
 
 use crate::WORLD;
 use crate::table::{Control::Nobody, Guarded::Eperm, try_all};
@@ -36,24 +36,6 @@ fn connections_from_before_the_label_are_cut() {
     }
     let found = go_on(&mut kept);
     assert!(WORLD.is_api_server(&found) && found.answer.is_some(), "{found:?}");
-}
-
-#[test]
-fn a_gate_lets_nothing_start_before_the_pod_is_guarded() {
-    let name = unique("gated");
-    // A gate and no label: nobody guards this pod.
-    WORLD.kubectl.apply(&PodPlan::agent(&name, Agent("")).object(&WORLD.cluster.nodes));
-    let state = || WORLD.kubectl.get("pod", &name)["status"]["containerStatuses"][0]["state"].clone();
-    eventually("the gate to say what is open", SOON, || {
-        let said = WORLD.kubectl.run(["logs", &name, "--container=egress-guard-gate"]).out_and_err();
-        if said.contains("who answers at 10.96.0.1:443 is not the guard") { Ok(()) } else { Err(said) }
-    });
-    assert!(state()["waiting"].is_object(), "{}", state());
-    WORLD.kubectl.run(["label", "pod", &name, "egressguard.io/agent=chatgpt"]).ok();
-    eventually("the agent to start, once it is guarded", SOON, || {
-        if state()["running"].is_object() { Ok(()) } else { Err(state()) }
-    });
-    WORLD.kubectl.run(["delete", "pod", &name, "--wait=false"]).ok();
 }
 
 #[test]
