@@ -27,6 +27,9 @@ const RETRY: Duration = Duration::from_secs(2);
 /// How often a CA file is read again.
 const CA_RELOAD: Duration = Duration::from_mins(1);
 
+/// How long the API server may say nothing on a watch of the guard's own before it is asked anew.
+const SILENCE: Duration = Duration::from_secs(90);
+
 /// A cluster that the guard can talk to.
 pub(super) struct Cluster {
     /// The guard's own client, with the guard's own rights.
@@ -40,7 +43,7 @@ pub(super) struct Cluster {
 impl Cluster {
     /// From a kubeconfig, or from the pod that the guard itself runs in.
     pub(super) async fn load(kubeconfig: Option<&Path>) -> Result<Self> {
-        let config = match kubeconfig {
+        let mut config = match kubeconfig {
             Some(path) => {
                 let file = Kubeconfig::read_from(path)
                     .with_context(|| format!("reading the kubeconfig {}", path.display()))?;
@@ -51,6 +54,8 @@ impl Cluster {
             None => Config::incluster()
                 .context("no --kubeconfig was given, and this is no pod with a ServiceAccount token")?,
         };
+        // A watch hears a bookmark about once a minute; kube's own patience is five minutes, for which late labels would go unseen.
+        config.read_timeout = Some(SILENCE);
         ensure!(
             !config.accept_invalid_certs,
             "the kubeconfig says insecure-skip-tls-verify; the guard never skips it: give the CA"

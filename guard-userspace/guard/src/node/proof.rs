@@ -1,7 +1,7 @@
 //! The answer to a pod's gate: is this pod guarded, by the kernel's own count?
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::hash_map;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use guard_common::{Hook, Reason};
 use guard_identity::{Workload, WorkloadId};
 use guard_kernel::interfaces::{self, HostSide};
-use guard_kernel::kernel::{ControlPlaneSet, Service};
+use guard_kernel::kernel::{ControlPlaneSet, Entry, Service};
 use guard_kernel::netns::Netns;
 use guard_kernel::packet::{self, Route};
 use guard_proxy::{GateProof, GateService};
@@ -32,9 +32,6 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// Between two proofs to one pod: each costs threads and packets, and an agent may ask for any number.
 const INTERVAL: Duration = Duration::from_millis(500);
-
-/// Each address is tried with a datagram, a connected datagram and TCP.
-const TRIALS: usize = 3;
 
 /// Proves enforcement.
 pub(super) struct Prover {
@@ -70,8 +67,10 @@ impl GateService for Prover {
             }
             tokio::time::sleep(POLL).await;
         };
-        for address in &current.witnesses {
-            self.expected.add(workload.id, *address, TRIALS);
+        if self.expected.admits_proof(workload.id) {
+            for address in &current.witnesses {
+                self.expected.add(workload.id, *address, trials(&current.set, *address));
+            }
         }
         Ok(GateProof {
             namespace: workload.pod.namespace.clone(),
@@ -92,10 +91,10 @@ impl Prover {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.retain(|_, at| at.elapsed() < INTERVAL);
         match asked.entry(id) {
-            Entry::Occupied(_) => {
+            hash_map::Entry::Occupied(_) => {
                 Err(format!("this pod was given proof less than {} ms ago; ask again later", INTERVAL.as_millis()))
             }
-            Entry::Vacant(turn) => {
+            hash_map::Entry::Vacant(turn) => {
                 turn.insert(Instant::now());
                 Ok(())
             }
@@ -136,6 +135,12 @@ impl Prover {
     }
 }
 
+/// Each address is tried with a datagram, a connected datagram and TCP; the API server's takes TCP, which the kernel sends to the guard.
+fn trials(set: &ControlPlaneSet, address: SocketAddr) -> usize {
+    let api_server = Entry { address: address.ip(), service: Service::ApiServer { port: address.port() } };
+    if set.entries.contains(&api_server) { 2 } else { 3 }
+}
+
 /// From the pod's address to one that is refused whatever the port, in each family that the pod has.
 fn routes(side: &HostSide, set: &ControlPlaneSet) -> Vec<Route> {
     let closed = || set.entries.iter().filter(|entry| entry.service == Service::All).map(|entry| entry.address);
@@ -165,13 +170,12 @@ mod tests {
     use std::collections::BTreeSet;
 
     use guard_kernel::interfaces::{Interface, Kind};
-    use guard_kernel::kernel::Entry as SetEntry;
 
     use super::*;
 
     #[test]
     fn each_family_of_the_pod_is_tried_towards_an_address_that_is_closed_whole() {
-        let entry = |address: &str, service| SetEntry { address: address.parse().unwrap(), service };
+        let entry = |address: &str, service| Entry { address: address.parse().unwrap(), service };
         let set = ControlPlaneSet {
             entries: BTreeSet::from([
                 entry("10.0.0.1", Service::ApiServer { port: 6443 }),

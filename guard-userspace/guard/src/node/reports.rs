@@ -25,9 +25,16 @@ const MAX_WORKLOADS: usize = 4096;
 /// How long after a proof its gate tries what it must find refused.
 const TRIAL: Duration = Duration::from_secs(30);
 
+/// Proofs to one workload of which the trials are taken for its gate's. A gate that passes needs one; an agent that asks for more hides
+/// nothing by it.
+const MAX_PROOFS: u32 = 10;
+
 /// What the guard itself made the kernel refuse, or told a gate to try: no bypass attempts.
 #[derive(Default)]
-pub(super) struct Expected(Mutex<HashMap<(WorkloadId, SocketAddr), Vec<Instant>>>);
+pub(super) struct Expected {
+    trials: Mutex<HashMap<(WorkloadId, SocketAddr), Vec<Instant>>>,
+    proofs: Mutex<HashMap<WorkloadId, u32>>,
+}
 
 /// Reads the reports.
 pub(super) struct Reporter {
@@ -47,9 +54,20 @@ struct Window {
 }
 
 impl Expected {
+    /// Whether the next proof to this workload may still be for its gate.
+    pub(super) fn admits_proof(&self, workload: WorkloadId) -> bool {
+        let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
+        if proofs.len() >= MAX_WORKLOADS {
+            proofs.clear();
+        }
+        let count = proofs.entry(workload).or_default();
+        *count = count.saturating_add(1);
+        *count <= MAX_PROOFS
+    }
+
     /// `times` refusals on the way to this address are the guard's own doing.
     pub(super) fn add(&self, workload: WorkloadId, address: SocketAddr, times: usize) {
-        let mut expected = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut expected = self.trials.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         expected.retain(|_, until| until.iter().any(|until| *until > now));
         // No more than one proof's worth: who asks for proof after proof hides nothing.
@@ -57,7 +75,7 @@ impl Expected {
     }
 
     fn take(&self, workload: WorkloadId, address: SocketAddr) -> bool {
-        let mut expected = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut expected = self.trials.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         expected.get_mut(&(workload, address)).and_then(Vec::pop).is_some_and(|until| until > now)
     }
@@ -88,7 +106,7 @@ impl Reporter {
         let protocol = protocol(report.protocol);
         let enrolled = self.registry.get(id);
         if gate {
-            tracing::debug!(workload = report.workload, hook, reason, %to, protocol, "refused by the kernel, as a gate expects");
+            tracing::info!(workload = report.workload, hook, reason, %to, protocol, "refused by the kernel, as a gate expects");
             return;
         }
         if let Some(left_out) = lines.admit(report.workload, Instant::now()) {
@@ -157,6 +175,14 @@ fn destination(to: SocketAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_agent_that_asks_for_proof_after_proof_hides_nothing_by_it() {
+        let expected = Expected::default();
+        let admitted = (0..100).filter(|_| expected.admits_proof(WorkloadId(1))).count();
+        assert_eq!(admitted, 10);
+        assert!(expected.admits_proof(WorkloadId(2)), "another workload's gate is not affected");
+    }
 
     #[test]
     fn a_flood_makes_few_lines_and_says_how_many_are_missing() {
