@@ -274,7 +274,7 @@ impl Pod {
     #[track_caller]
     pub fn process(&self) -> u32 {
         // The pause container has no shell.
-        let has_a_shell = |pid: &u32| Path::new(&format!("/proc/{pid}/root/bin/sh")).exists();
+        let has_a_shell = |pid: &u32| Path::new("/proc").join(pid.to_string()).join("root/bin/sh").exists();
         self.processes().into_iter().find(has_a_shell).expect("a pod that runs has processes")
     }
 
