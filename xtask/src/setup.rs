@@ -1,13 +1,11 @@
 //! Installs what is missing on Debian 12, or tells what to install; then builds what the clusters are made of.
 
-mod go;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::Uid;
 
 use crate::golang;
@@ -22,7 +20,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("C code in crates and in runc", &["build-essential", "pkg-config", "libseccomp-dev"]),
     ("bpf-linker", &["llvm-22-dev", "zlib1g-dev"]),
     ("namespaces, routes and kube-proxy's rules", &["iproute2", "nftables", "util-linux", "mount", "kmod"]),
-    ("fetching Go and packages", &["ca-certificates", "curl", "unzip"]),
+    ("fetching packages", &["ca-certificates"]),
     ("kernels in QEMU (slow tests)", &["qemu-system-x86", "cpio"]),
 ];
 /// The kernel programs' compiler, unless a rustup nightly with rust-src is there.
@@ -70,7 +68,7 @@ impl Missing {
         Ok(Self {
             packages: not_installed(&wanted)?,
             bpf_linker: !tools::has_bpf_linker(paths),
-            go: tools::go(paths).is_none(),
+            go: tools::go().is_none(),
         })
     }
 
@@ -101,6 +99,12 @@ impl Missing {
     }
 
     fn install(&self, paths: &Paths, progress: &Progress) -> Result<()> {
+        // Before anything else is begun: Debian 12's own is too old for today's Kubernetes.
+        ensure!(
+            !self.go,
+            "Go {} or newer is needed, as `go` on PATH; `setup` installs all the rest",
+            tools::GO_AT_LEAST
+        );
         if !self.packages.is_empty() {
             progress.note(&format!("installing {}", self.packages.join(" ")));
             progress.step("Debian packages", Duration::from_secs(90), || {
@@ -124,9 +128,6 @@ impl Missing {
                 cargo.arg(tools::installed(paths)).arg(format!("bpf-linker@{BPF_LINKER}"));
                 run(cargo.env("LLVM_PREFIX", LLVM_PREFIX).env("CARGO_TARGET_DIR", paths.cache.join("target-tools")))
             })?;
-        }
-        if self.go {
-            progress.step("Go", Duration::from_secs(30), || go::fetch(paths))?;
         }
         Ok(())
     }

