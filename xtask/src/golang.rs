@@ -47,8 +47,8 @@ pub fn ensure(paths: &Paths, progress: &Progress) -> Result<PathBuf> {
     }
     let building = parent.join(format!("{key}.building"));
     fs::create_dir_all(&building).with_context(|| format!("making {}", building.display()))?;
-    let program = tools::go()
-        .with_context(|| format!("Go {} or newer is needed, as `go` on PATH", tools::GO_AT_LEAST))?;
+    let program =
+        tools::go().with_context(|| format!("Go {} or newer is needed, as `go` on PATH", tools::GO_AT_LEAST))?;
     let go = Go { program: &program };
     let version =
         kubernetes_version(&fs::read_to_string(cluster.join("go.mod")).context("reading tests/go/cluster/go.mod")?)?;
