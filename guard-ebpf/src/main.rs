@@ -23,6 +23,7 @@ mod sendmsg6;
 mod skb_egress;
 mod sock_addr;
 mod veth_ingress;
+mod workload;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

@@ -2,18 +2,16 @@
 //! sockets. Kernel 4.10; `bpf_skb_ancestor_cgroup_id` in it 4.19.
 
 use aya_ebpf::{helpers::generated::bpf_skb_ancestor_cgroup_id, macros::cgroup_skb, programs::SkBuffContext};
-use guard_common::{Hook, UNKNOWN_WORKLOAD};
+use guard_common::Hook;
 
 use crate::{
-    maps::CGROUPS,
     packet::Packet,
     refuse::{Refused, refuse},
+    workload::among_ancestors,
 };
 
 const DROP: i32 = 0;
 const PASS: i32 = 1;
-
-const MAX_CGROUP_LEVEL: i32 = 12;
 
 #[cgroup_skb(egress)]
 pub fn guard_skb_egress(ctx: SkBuffContext) -> i32 {
@@ -47,15 +45,6 @@ pub fn guard_skb_egress(ctx: SkBuffContext) -> i32 {
 /// The workload in whose cgroup the packet's socket was made.
 #[inline(always)]
 fn workload(ctx: &SkBuffContext) -> u64 {
-    for level in 1..=MAX_CGROUP_LEVEL {
-        // SAFETY: the context is valid; the helper returns 0 for a level that isn't there.
-        let cgroup = unsafe { bpf_skb_ancestor_cgroup_id(ctx.skb.skb, level) };
-        if cgroup == 0 {
-            break;
-        }
-        if CGROUPS.get_ptr(&cgroup).is_some() {
-            return cgroup;
-        }
-    }
-    UNKNOWN_WORKLOAD
+    // SAFETY: the context is valid; the helper returns 0 for a level that isn't there.
+    among_ancestors(|level| unsafe { bpf_skb_ancestor_cgroup_id(ctx.skb.skb, level) })
 }

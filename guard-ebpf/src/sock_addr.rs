@@ -6,12 +6,13 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_netns_cookie},
     programs::SockAddrContext,
 };
-use guard_common::{Action, Address, Hook, NetnsEntry, PROTOCOL_MPTCP, PROTOCOL_TCP, Reason, UNKNOWN_WORKLOAD};
+use guard_common::{Action, Address, Hook, NetnsEntry, PROTOCOL_MPTCP, PROTOCOL_TCP, Reason};
 
 use crate::{
     control_plane::listed,
-    maps::{CGROUPS, MEANT_FOR, MeantFor, NETNS},
+    maps::{MEANT_FOR, MeantFor, NETNS},
     refuse::{Refused, refuse},
+    workload::among_ancestors,
 };
 
 /// What a hook answers: the system call goes on, perhaps to another address.
@@ -20,9 +21,6 @@ pub const PROCEED: i32 = 1;
 pub const REFUSE: i32 = 0;
 
 const SOCK_STREAM: u32 = 1;
-
-/// Deepest cgroup looked at: `kubepods/<qos>/pod<uid>` below the nesting of a node that is itself a container.
-const MAX_CGROUP_LEVEL: i32 = 12;
 
 /// A socket call's context, its words read one by one as the verifier wants.
 pub struct Call<'a> {
@@ -212,15 +210,6 @@ pub fn to_user_port(port: u16) -> u32 {
 /// The workload in whose cgroup the calling task is: for a socket in a namespace that isn't the workload's own.
 #[inline(always)]
 fn current_workload() -> u64 {
-    for level in 1..=MAX_CGROUP_LEVEL {
-        // SAFETY: the helper returns 0 for a level that isn't there.
-        let cgroup = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
-        if cgroup == 0 {
-            break;
-        }
-        if CGROUPS.get_ptr(&cgroup).is_some() {
-            return cgroup;
-        }
-    }
-    UNKNOWN_WORKLOAD
+    // SAFETY: the helper returns 0 for a level that isn't there.
+    among_ancestors(|level| unsafe { bpf_get_current_ancestor_cgroup_id(level) })
 }
