@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
@@ -18,10 +18,10 @@ pub struct Paths {
 impl Paths {
     /// Finds both; the cache is made if it is not there.
     pub fn find() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .context("xtask lies in the checkout, so its folder has a parent")?
-            .to_path_buf();
+        // What cargo says now, not what it said when this was built: checkouts share a target folder, and with it this program.
+        let package =
+            env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        let root = package.parent().context("xtask lies in the checkout, so its folder has a parent")?.to_path_buf();
         let cache = cache_from(|name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
             .context("neither EGRESS_GUARD_CACHE, XDG_CACHE_HOME nor HOME is set: set one, the cache needs a place")?;
         fs::create_dir_all(&cache).with_context(|| {
