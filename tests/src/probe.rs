@@ -13,6 +13,7 @@ mod lend;
 mod link;
 mod option;
 mod packet_socket;
+mod patience;
 mod stack;
 mod tls;
 mod tunnel;

@@ -10,6 +10,7 @@ use rustix::net::SendFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::interface::Interface;
+use super::patience::{self, patient};
 use super::tls::Stream;
 use super::uring;
 
@@ -56,16 +57,18 @@ pub(super) fn open(to: SocketAddr, way: Way, limit: Duration) -> io::Result<Box<
         Way::FastOpenConnect => {
             rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
             super::option::set(&socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, 1)?;
-            socket.connect(&to.into())?;
+            patience::connect(&socket, to)?;
         }
         Way::Again => {
             // Nobody listens there: the refusal leaves a socket that may be connected again.
             let nobody =
                 SocketAddr::new(if to.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() }, 1);
-            let _ = socket.connect(&nobody.into());
-            socket.connect(&to.into())?;
+            let _ = patience::connect(&socket, nobody);
+            patience::connect(&socket, to)?;
         }
-        Way::Plain | Way::Bound | Way::BoundHere | Way::Multipath | Way::FreshNetns => socket.connect(&to.into())?,
+        Way::Plain | Way::Bound | Way::BoundHere | Way::Multipath | Way::FreshNetns => {
+            patience::connect(&socket, to)?;
+        }
     }
     Ok(Box::new(TcpStream::from(socket)))
 }
@@ -88,7 +91,7 @@ struct FastOpen {
 impl Write for FastOpen {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(to) = self.to.take() else {
-            return self.socket.send(bytes);
+            return patient(|| self.socket.send(bytes));
         };
         let flags = SendFlags::from_bits_retain(u32::try_from(libc::MSG_FASTOPEN).expect("a single bit"));
         Ok(rustix::net::sendto(self.socket.as_fd(), bytes, flags, &to)?)
@@ -101,6 +104,6 @@ impl Write for FastOpen {
 
 impl Read for FastOpen {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.socket.read(into)
+        patient(|| self.socket.read(into))
     }
 }

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::interface::Interface;
+use super::patience::{self, patient};
 
 /// Which protocol, and whether `connect` comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -44,12 +45,12 @@ pub(super) fn ask(to: SocketAddr, way: Way, limit: Duration) -> io::Result<Strin
             socket.send_to(&question, &to.into())?;
         }
         Way::UdpConnected | Way::Sctp | Way::Dccp => {
-            socket.connect(&to.into())?;
+            patience::connect(&socket, to)?;
             socket.send(&question)?;
         }
         Way::UdpConnectedElsewhere => {
             let elsewhere = Interface::of_pod()?.gateway_towards(to.ip())?;
-            socket.connect(&SocketAddr::new(elsewhere, 9).into())?;
+            patience::connect(&socket, SocketAddr::new(elsewhere, 9))?;
             socket.send_to(&question, &to.into())?;
         }
         Way::Ping | Way::PingSocket => {
@@ -115,7 +116,7 @@ fn answer(socket: &Socket, to: SocketAddr, limit: Duration) -> io::Result<String
     let until = std::time::Instant::now() + limit;
     loop {
         let mut buffer = [MaybeUninit::<u8>::uninit(); 2048];
-        let (length, from) = socket.recv_from(&mut buffer)?;
+        let (length, from) = patient(|| socket.recv_from(&mut buffer))?;
         let from = from.as_socket().map_or(to.ip(), |from| from.ip());
         if from == to.ip() {
             return Ok(format!("{length} bytes"));

@@ -13,13 +13,15 @@ use rustix::net::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::patience;
+
 /// Makes a TCP socket and gives it to whoever comes to `at`. Connected, if that is wanted.
 pub(super) fn lend(at: &Path, to: SocketAddr, connected: bool, limit: Duration) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_read_timeout(Some(limit))?;
     socket.set_write_timeout(Some(limit))?;
     if connected {
-        socket.connect(&to.into())?;
+        patience::connect(&socket, to)?;
     }
     let listener = UnixListener::bind(at)?;
     let (borrower, _) = listener.accept()?;
@@ -47,7 +49,7 @@ pub(super) fn borrow(at: &Path, to: SocketAddr, limit: Duration) -> io::Result<T
         .ok_or_else(|| io::Error::other("the lender sent no descriptor"))?;
     let socket = Socket::from(descriptor);
     if socket.peer_addr().is_err() {
-        socket.connect(&to.into())?;
+        patience::connect(&socket, to)?;
     }
     Ok(socket.into())
 }

@@ -12,6 +12,7 @@ use smoltcp::wire::{EthernetAddress, IpCidr};
 
 use super::interface::{Interface, free_port};
 use super::link::Link;
+use super::patience::patient;
 use std::os::fd::AsFd;
 
 /// A TCP connection; every call ends by the deadline.
@@ -85,7 +86,7 @@ impl Connection {
             let next = self.stack.poll_delay(smoltcp::time::Instant::now(), &self.sockets);
             let wait = next.map_or(left, |next| left.min(next.into())).max(Duration::from_millis(1));
             let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::from(100_u16));
-            poll(&mut [PollFd::new(self.link.as_fd(), PollFlags::POLLIN)], timeout)?;
+            patient(|| Ok(poll(&mut [PollFd::new(self.link.as_fd(), PollFlags::POLLIN)], timeout)?))?;
         }
     }
 }

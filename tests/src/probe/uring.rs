@@ -8,6 +8,8 @@ use std::time::Duration;
 use io_uring::{IoUring, opcode, squeue, types};
 use socket2::{SockAddr, Socket};
 
+use super::patience::patient;
+
 /// `IORING_OP_CONNECT`.
 pub(super) fn connect(socket: &Socket, to: SocketAddr, limit: Duration) -> io::Result<()> {
     let address = SockAddr::from(to);
@@ -30,7 +32,8 @@ fn run(entry: &squeue::Entry, limit: Duration) -> io::Result<()> {
     // (io_connect_prep, io_bind_prep); the descriptor is the caller's own, borrowed for the call.
     unsafe { ring.submission().push(entry).map_err(io::Error::other)? };
     let time = types::Timespec::from(limit);
-    ring.submitter().submit_with_args(1, &types::SubmitArgs::new().timespec(&time))?;
+    let arguments = types::SubmitArgs::new().timespec(&time);
+    patient(|| ring.submitter().submit_with_args(1, &arguments))?;
     let completion = ring.completion().next().ok_or(io::ErrorKind::TimedOut)?;
     match completion.result() {
         0.. => Ok(()),

@@ -4,6 +4,7 @@
 //! pod 10.9.0.2, fd09::2 ── 10.9.0.1, fd09::1 host 10.9.1.1, fd09:1::1 ── 10.9.1.2, fd09:1::2 server
 //! ```
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -199,14 +200,28 @@ pub(crate) fn run(line: &str, input: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Waits until the condition gives something, five seconds at most.
+/// What arrives within the socket's time-out. A process that was stopped or frozen meanwhile gets EINTR from a socket
+/// with a time-out, without any handler (signal(7)): that says nothing, and it listens on.
+pub(crate) fn heard(socket: &UdpSocket) -> Option<Vec<u8>> {
+    let mut buffer = [0; 64];
+    loop {
+        match socket.recv(&mut buffer) {
+            Ok(length) => return Some(buffer[..length].to_vec()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+            Err(error) => panic!("listening: {error}"),
+        }
+    }
+}
+
+/// Waits until the condition gives something, thirty seconds at most.
 pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(start.elapsed() < Duration::from_secs(5), "{what}: not within five seconds");
+        assert!(start.elapsed() < Duration::from_secs(30), "{what}: not within thirty seconds");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
