@@ -35,6 +35,12 @@ impl Recorded {
         start_time(self.pid) == Some(self.started)
     }
 
+    /// Whether a Unix socket of this path is in its network namespace (`/proc/PID/net/unix`).
+    pub fn listens_at(&self, socket: &str) -> bool {
+        let sockets = fs::read_to_string(format!("/proc/{}/net/unix", self.pid)).unwrap_or_default();
+        sockets.lines().any(|line| line.split_whitespace().next_back() == Some(socket))
+    }
+
     /// Asks it to end, or ends it.
     pub fn signal(&self, signal: Signal) {
         if self.alive() {
@@ -137,6 +143,16 @@ mod tests {
     #[test]
     fn a_zombie_is_not_alive() {
         assert_eq!(parse_start_time("42 (x) Z 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 100 200"), None);
+    }
+
+    #[test]
+    fn a_socket_is_listened_at_from_its_bind_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let me = Recorded::this_process().unwrap();
+        assert!(!me.listens_at(socket.to_str().unwrap()));
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert!(me.listens_at(socket.to_str().unwrap()));
     }
 
     #[test]

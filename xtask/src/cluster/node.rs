@@ -12,6 +12,9 @@ use super::pki::Subject;
 use super::{Node, kubeconfig};
 use crate::process::{Place, Recorded};
 
+/// Where a kubelet listens for device plugins, whatever its root directory is (`KubeletSocket` in k8s.io/kubelet).
+pub(super) const DEVICE_PLUGINS: &str = "/var/lib/kubelet/device-plugins/kubelet.sock";
+
 /// What a node's programs are started with, made before any of them runs.
 pub(super) struct Prepared {
     kubelet_config: PathBuf,

@@ -214,9 +214,15 @@ impl Starter<'_> {
 
     fn node(&self, node: &Node, prepared: &Prepared) -> Result<()> {
         let place = place(node);
-        self.record(prepared.start_kubelet(node, &self.cluster.binaries, &place)?)?;
         self.record(prepared.start_proxy(node, &self.cluster.binaries, &place)?)?;
-        Ok(())
+        // One kubelet of this machine at a time: each removes what it finds at the one place of this socket, and one that
+        // finds it taken again right after ends.
+        let _turn = lock::hold_folder(Path::new(mounts::OURS), "another cluster's kubelet starts")?;
+        let kubelet = self.record(prepared.start_kubelet(node, &self.cluster.binaries, &place)?)?;
+        self.wait(&kubelet.name, &kubelet, || {
+            let listens = kubelet.listens_at(node::DEVICE_PLUGINS);
+            Ok((!listens).then(|| format!("it does not listen at {} yet", node::DEVICE_PLUGINS)))
+        })
     }
 
     /// Everything that a pod needs: nodes that are Ready, Services that work, the default `ServiceAccount`.
