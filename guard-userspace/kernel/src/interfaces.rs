@@ -5,6 +5,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
+use rustix::io::Errno;
+use rustix::net::netdevice::index_to_name;
+use rustix::net::{AddressFamily, SocketType};
+
 use crate::Error;
 use crate::netlink::{Message, NLM_F_DUMP, Request, Socket, attribute, number, text};
 use crate::netns::Netns;
@@ -91,6 +95,16 @@ pub fn list(netns: &Netns) -> Result<Vec<Interface>, Error> {
         interfaces.sort_by_key(|interface| interface.index);
         Ok(interfaces)
     })
+}
+
+/// What an interface of the calling thread's network namespace is called now; `None` when it is gone.
+pub(crate) fn name(index: u32) -> Result<Option<String>, Error> {
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::DGRAM, None);
+    match socket.and_then(|socket| index_to_name(socket, index)) {
+        Ok(name) => Ok(Some(name)),
+        Err(Errno::NODEV) => Ok(None),
+        Err(error) => Err(Error::syscall("SIOCGIFNAME", format!("looking for the interface {index}"), "", error)),
+    }
 }
 
 /// Every way out of a pod, each with its verified end on the host.

@@ -15,6 +15,7 @@ mod programs;
 mod raw;
 mod reports;
 mod requirements;
+mod tcx;
 
 use std::{
     collections::HashMap,
@@ -32,7 +33,7 @@ pub use programs::{ProgramRuns, program_runs};
 pub use reports::{AsyncReports, Reports};
 
 use crate::{
-    Error,
+    Error, interfaces,
     netfilter::{self, Netfilter},
     netns::Netns,
 };
@@ -96,6 +97,8 @@ pub struct Kernel {
     netfilter: Arc<Netfilter>,
     addresses: AddressBook,
     pods: HashMap<String, WorkloadId>,
+    /// The host sides of veths that this process has attached the program to, or found it on.
+    veths: HashMap<u32, Pinned>,
     reports: Option<Reports>,
 }
 
@@ -127,7 +130,7 @@ impl Kernel {
         }
         let addresses = AddressBook::new(maps.addresses()?);
         let reports = Some(Reports::new(ring, netfilter.clone(), host, addresses.clone()));
-        Ok(Self { programs, maps, pins, netfilter, addresses, pods, reports })
+        Ok(Self { programs, maps, pins, netfilter, addresses, pods, veths: HashMap::new(), reports })
     }
 
     /// What this kernel lacks, and what that means. [`Self::open`] warns of each; without what it can't do without, it fails.
@@ -198,8 +201,27 @@ impl Kernel {
         self.maps.set_veth(interface, VethEntry { workload }, &wanted)?;
         self.addresses.add(workload, addresses);
         let pod = self.pods.iter().find(|(_, id)| **id == workload).map(|(pod, _)| pod.clone());
-        let pod = pod.ok_or(Error::UnknownWorkload { workload })?;
-        self.programs.attach_veth(interface, name, &Pinned { pod, workload }, &self.pins)
+        let pinned = Pinned { pod: pod.ok_or(Error::UnknownWorkload { workload })?, workload };
+        self.programs.put_first(interface, name, &pinned, &self.pins)?;
+        self.veths.insert(interface, pinned);
+        Ok(())
+    }
+
+    /// The veths that the program is attached to: the interface's index, and whose it is.
+    pub fn veths(&self) -> Vec<(u32, Pinned)> {
+        self.veths.iter().map(|(interface, pinned)| (*interface, pinned.clone())).collect()
+    }
+
+    /// Puts the program of one of these [`veths`](Self::veths) back where somebody removed it, or put another before it; the
+    /// interface's name if that was needed.
+    ///
+    /// Call it in the network namespace that [`Self::attach_veth`] was called in. An interface that is gone needs nothing.
+    pub fn ensure_veth(&mut self, interface: u32) -> Result<Option<String>, Error> {
+        let Some((pinned, name)) = self.veths.get(&interface).zip(interfaces::name(interface)?) else {
+            return Ok(None);
+        };
+        let was_needed = self.programs.put_first(interface, &name, pinned, &self.pins)?;
+        Ok(was_needed.then_some(name))
     }
 
     /// Ends enforcement on a pod that is gone, and forgets all that was kept of it.
@@ -215,6 +237,7 @@ impl Kernel {
         for address in self.addresses.remove(workload) {
             self.netfilter.forget(address)?;
         }
+        self.veths.retain(|_, pinned| pinned.workload != workload);
         self.pods.remove(pod);
         Ok(())
     }

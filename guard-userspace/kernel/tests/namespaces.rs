@@ -7,6 +7,8 @@ mod enforcement;
 mod guarded;
 #[path = "namespaces/interfaces.rs"]
 mod interfaces;
+#[path = "namespaces/intruders.rs"]
+mod intruders;
 #[path = "namespaces/lab.rs"]
 mod lab;
 #[path = "namespaces/listener.rs"]
@@ -19,5 +21,7 @@ mod netns;
 mod pod_hooks;
 #[path = "namespaces/sockets.rs"]
 mod sockets;
+#[path = "namespaces/tcx.rs"]
+mod tcx;
 #[path = "namespaces/veth.rs"]
 mod veth;

@@ -13,6 +13,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use super::certificates::Certificates;
 use super::config::ControlPlane;
@@ -20,8 +21,8 @@ use super::control_plane::View;
 use super::doors::{Entrances, Targets};
 use super::enforcement::SharedKernel;
 
-/// How often the nft table is looked after: somebody may have flushed it.
-const ENSURE: Duration = Duration::from_secs(30);
+/// How often the nft table and the programs on the veths are looked after: somebody may have flushed or removed them.
+const ENSURE: Duration = Duration::from_secs(10);
 
 /// What follows from the control plane of now, for the rest of the guard.
 pub(super) struct Current {
@@ -50,6 +51,8 @@ enum Change {
     Certified(BTreeSet<IpAddr>),
     Entrances(Objects<Entrances>),
     Targets(Objects<Targets>),
+    /// In the cluster; it was time to look after the kernel's side.
+    Nothing,
 }
 
 /// What is kept of all objects of one watch, by namespace and name.
@@ -87,36 +90,46 @@ impl Follower {
         ]);
         let (mut view, mut seen) = (View::default(), [false; 6]);
         let mut applied = None;
+        // Not a pause without changes: a busy cluster has none.
+        let mut ensure = tokio::time::interval(ENSURE);
+        ensure.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let change = tokio::time::timeout(ENSURE, changes.next()).await;
+            let change = tokio::select! {
+                change = changes.next() => change,
+                _ = ensure.tick() => {
+                    self.look_after_netfilter(&mut applied);
+                    self.look_after_veths();
+                    Some(Change::Nothing)
+                }
+            };
             match &change {
-                Ok(Some(Change::Service(services))) => {
+                Some(Change::Service(services)) => {
                     seen[0] = true;
                     services.values().for_each(|service| view.set_service(service));
                 }
-                Ok(Some(Change::Slices(slices))) => {
+                Some(Change::Slices(slices)) => {
                     seen[1] = true;
                     view.set_slices(slices.values());
                     self.dial(&view);
                 }
-                Ok(Some(Change::Nodes(nodes))) => {
+                Some(Change::Nodes(nodes)) => {
                     seen[2] = true;
                     view.set_nodes(nodes.values());
                 }
-                Ok(Some(Change::Certified(addresses))) => {
+                Some(Change::Certified(addresses)) => {
                     seen[3] = true;
                     view.set_certified(addresses.clone());
                 }
-                Ok(Some(Change::Entrances(entrances))) => {
+                Some(Change::Entrances(entrances)) => {
                     seen[4] = true;
                     view.set_entrances(BTreeMap::clone(entrances));
                 }
-                Ok(Some(Change::Targets(targets))) => {
+                Some(Change::Targets(targets)) => {
                     seen[5] = true;
                     view.set_targets(BTreeMap::clone(targets));
                 }
-                Ok(None) => return,
-                Err(_) => self.look_after_netfilter(&mut applied),
+                Some(Change::Nothing) => {}
+                None => return,
             }
             // Half a view would take entries of an earlier run out of the kernel.
             if seen == [true; 6] && applied.as_ref() != Some(&view) && self.apply(&view) {
@@ -171,6 +184,27 @@ impl Follower {
                 *applied = None;
             }
             Err(error) => tracing::error!(%error, "the guard's nft table can't be looked after"),
+        }
+    }
+
+    /// One by one: the kernel is locked for each alone, and one that can't be put right keeps no other from it.
+    fn look_after_veths(&self) {
+        let veths = self.kernel.lock().veths();
+        for (index, pinned) in veths {
+            let ensured = self.kernel.lock().ensure_veth(index);
+            let (pod, workload) = (pinned.pod, pinned.workload);
+            match ensured {
+                Ok(None) => {}
+                Ok(Some(interface)) => tracing::warn!(
+                    uid = pod,
+                    workload,
+                    interface,
+                    "somebody had removed the guard's program from the pod's veth, or put another before it; it is back, and first"
+                ),
+                Err(error) => {
+                    tracing::error!(uid = pod, workload, index, %error, "the guard's program on the pod's veth can't be looked after");
+                }
+            }
         }
     }
 }

@@ -10,6 +10,9 @@ use guard_common::LAYOUT_VERSION;
 use super::{WorkloadId, bpffs};
 use crate::Error;
 
+/// What a link's pin is called until it takes the place of the one before it.
+const NEXT: &str = "_next";
+
 /// A pod whose links are pinned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pinned {
@@ -61,8 +64,14 @@ impl Pins {
         self.version.join("pods").join(format!("{}_{}", pinned.pod, pinned.workload))
     }
 
+    /// A link that an earlier process did not come to put in the place of the one before it is put there.
     pub(super) fn links(&self, pinned: &Pinned) -> Result<Vec<PathBuf>, Error> {
         let directory = self.pod(pinned);
+        for name in names(&directory)? {
+            if let Some(usual) = name.strip_suffix(NEXT) {
+                replace(&directory.join(&name), &directory.join(usual))?;
+            }
+        }
         Ok(names(&directory)?.into_iter().map(|name| directory.join(name)).collect())
     }
 
@@ -85,6 +94,20 @@ impl Pins {
 pub(super) fn remove_link(pin: &Path) -> Result<(), Error> {
     fs::remove_file(pin)
         .map_err(|error| Error::syscall("unlink", format!("removing the pin {}", pin.display()), "", error))
+}
+
+/// Where a link is pinned until it takes the place of the one at `pin`.
+pub(super) fn next(pin: &Path) -> PathBuf {
+    let mut path = pin.as_os_str().to_owned();
+    path.push(NEXT);
+    PathBuf::from(path)
+}
+
+/// Puts a link in the place of the one before it, which ends.
+pub(super) fn replace(next: &Path, pin: &Path) -> Result<(), Error> {
+    fs::rename(next, pin).map_err(|error| {
+        Error::syscall("rename", format!("putting a link in the place of {}", pin.display()), "", error)
+    })
 }
 
 fn names(directory: &Path) -> Result<Vec<String>, Error> {

@@ -1,20 +1,14 @@
 //! The programs: loaded, attached to a pod's cgroup and veth, replaced in place.
 
-use std::{
-    fs::File,
-    os::fd::{AsFd as _, BorrowedFd},
-    path::Path,
-};
+use std::{fs::File, os::fd::AsFd as _, path::Path};
 
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{MapData, RingBuf},
     programs::{
-        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, LinkOrder, Program, ProgramError,
-        TcAttachType,
+        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Program, ProgramError,
         links::{FdLink, LinkError},
         loaded_programs,
-        tc::TcAttachOptions,
     },
 };
 
@@ -27,6 +21,7 @@ use super::{
     maps::{Maps, PINNED},
     pins::{self, Pins},
     requirements::has_tcx,
+    tcx::Tcx,
 };
 use crate::Error;
 
@@ -44,12 +39,19 @@ const CGROUP_PROGRAMS: [&str; 9] = [
     "guard_getpeername6",
     "guard_skb_egress",
 ];
-const VETH_PROGRAM: &str = "guard_veth_ingress";
+pub(super) const VETH_PROGRAM: &str = "guard_veth_ingress";
+
+const MISSING: Error = Error::MissingInObject { kind: "program", name: VETH_PROGRAM };
 
 pub(super) struct Programs {
     ebpf: Ebpf,
-    /// Where there is no tcx.
-    clsact: Option<Clsact>,
+    veths: Veths,
+}
+
+/// How the program gets to the veths.
+enum Veths {
+    Tcx(Tcx),
+    Clsact(Clsact),
 }
 
 /// How often a loaded program has run, where `kernel.bpf_stats_enabled` is on.
@@ -89,10 +91,12 @@ pub(super) fn load(options: &Options, pins: &Pins) -> Result<(Programs, Maps, Ri
     loader.override_global("NAT64_PREFIX", &prefix, true);
     loader.override_global("AYA_LOG_LEVEL", &level, true);
     let mut ebpf = loader.load(OBJECT).map_err(|error| Error::Load(Box::new(error)))?;
+    let mut tcx = None;
     for (name, program) in ebpf.programs_mut() {
         match program {
             Program::CgroupSockAddr(program) => program.load(),
             Program::CgroupSkb(program) => program.load(),
+            Program::SchedClassifier(program) if has_tcx() => Tcx::load(program).map(|loaded| tcx = Some(loaded)),
             Program::SchedClassifier(program) => program.load(),
             _ => continue,
         }
@@ -102,8 +106,11 @@ pub(super) fn load(options: &Options, pins: &Pins) -> Result<(Programs, Maps, Ri
         log::forward(&mut ebpf)?;
     }
     let (maps, ring) = Maps::take(&mut ebpf)?;
-    let clsact = if has_tcx() { None } else { Some(Clsact::open()?) };
-    Ok((Programs { ebpf, clsact }, maps, ring))
+    let veths = match tcx {
+        Some(tcx) => Veths::Tcx(tcx),
+        None => Veths::Clsact(Clsact::open()?),
+    };
+    Ok((Programs { ebpf, veths }, maps, ring))
 }
 
 impl Programs {
@@ -123,12 +130,20 @@ impl Programs {
 
     /// The same for a veth whose program needs no pin.
     pub(super) fn take_over_veth(&mut self, interface: u32) -> Result<(), Error> {
-        self.with_clsact(|clsact, program| clsact.replace(interface, VETH_PROGRAM, program))
+        let Veths::Clsact(clsact) = &mut self.veths else {
+            return Ok(());
+        };
+        let program = self.ebpf.program(VETH_PROGRAM).ok_or(MISSING)?;
+        let descriptor = program.fd().map_err(|error| Error::program("taking over with", VETH_PROGRAM, error))?;
+        clsact.replace(interface, VETH_PROGRAM, descriptor.as_fd())
     }
 
     /// Ends the program on a veth that needs no pin; the others end with their pins.
     pub(super) fn detach_veth(&mut self, interface: u32) -> Result<(), Error> {
-        self.clsact.as_mut().map_or(Ok(()), |clsact| clsact.detach(interface))
+        match &mut self.veths {
+            Veths::Tcx(_) => Ok(()),
+            Veths::Clsact(clsact) => clsact.detach(interface),
+        }
     }
 
     pub(super) fn attach_cgroup(
@@ -156,43 +171,26 @@ impl Programs {
         Ok(())
     }
 
-    pub(super) fn attach_veth(
+    /// Makes the veth's program the first that the interface runs; whether it wasn't.
+    pub(super) fn put_first(
         &mut self,
         interface: u32,
         name: &str,
         pinned: &Pinned,
         pins: &Pins,
-    ) -> Result<(), Error> {
-        if self.clsact.is_some() {
-            return self.with_clsact(|clsact, program| clsact.attach(interface, VETH_PROGRAM, program));
-        }
-        let pin = pins.pod(pinned).join(format!("{VETH_PROGRAM}-{interface}"));
-        if pin.exists() {
-            return Ok(());
-        }
-        let Program::SchedClassifier(program) = self.program(VETH_PROGRAM)? else {
-            return Err(Error::MissingInObject { kind: "program", name: VETH_PROGRAM });
+    ) -> Result<bool, Error> {
+        let Some(Program::SchedClassifier(program)) = self.ebpf.program_mut(VETH_PROGRAM) else {
+            return Err(MISSING);
         };
-        let failed = |error| Error::Attach { program: VETH_PROGRAM, to: name.to_owned(), source: error };
-        let options = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let id = program.attach_with_options(name, TcAttachType::Ingress, options).map_err(failed)?;
-        let link = program.take_link(id).map_err(failed)?;
-        let link = FdLink::try_from(link).map_err(|error| failed(not_a_link(error)))?;
-        link.pin(&pin).map_err(|error| Error::Pin { path: pin.clone(), source: Box::new(error) })?;
-        Ok(())
-    }
-
-    fn with_clsact(
-        &mut self,
-        work: impl FnOnce(&mut Clsact, BorrowedFd<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let Some(clsact) = &mut self.clsact else {
-            return Ok(());
-        };
-        let name = VETH_PROGRAM;
-        let program = self.ebpf.program(name).ok_or(Error::MissingInObject { kind: "program", name })?;
-        let descriptor = program.fd().map_err(|error| Error::program("attaching", name, error))?;
-        work(clsact, descriptor.as_fd())
+        match &mut self.veths {
+            Veths::Tcx(tcx) => {
+                tcx.put_first(program, interface, name, &pins.pod(pinned).join(format!("{VETH_PROGRAM}-{interface}")))
+            }
+            Veths::Clsact(clsact) => {
+                let descriptor = program.fd().map_err(|error| Error::program("attaching", VETH_PROGRAM, error))?;
+                clsact.put_first(interface, VETH_PROGRAM, descriptor.as_fd())
+            }
+        }
     }
 
     fn program(&mut self, name: &'static str) -> Result<&mut Program, Error> {
@@ -211,6 +209,6 @@ fn attach_skb(program: &mut CgroupSkb, cgroup: &File) -> Result<FdLink, ProgramE
 }
 
 /// Links of cgroups came with 5.7: older kernels are refused at the start.
-fn not_a_link(error: LinkError) -> ProgramError {
+pub(super) fn not_a_link(error: LinkError) -> ProgramError {
     ProgramError::IOError(std::io::Error::other(error))
 }
