@@ -24,8 +24,6 @@ pub enum Hook {
     VethIngress = 8,
     /// netfilter INPUT and FORWARD, behind the veth
     Netfilter = 9,
-    /// The guard's own listener: a peer outside the workload
-    Listener = 10,
 }
 
 /// Why.
@@ -48,8 +46,6 @@ pub enum Reason {
     ListenerPort = 7,
     /// A connect to the control-plane set where there is no listener to take it.
     NoListener = 8,
-    /// A peer of the listener that is not in the workload's cgroup.
-    ForeignPeer = 9,
 }
 
 /// Refusals are counted per workload, hook and reason, on each CPU.
@@ -92,7 +88,7 @@ const _: () = assert!(size_of::<CounterKey>() == 16 && size_of::<Report>() == 40
 
 impl Hook {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 9] = [
         Self::Connect4,
         Self::Connect6,
         Self::Sendmsg4,
@@ -102,7 +98,6 @@ impl Hook {
         Self::SkbEgress,
         Self::VethIngress,
         Self::Netfilter,
-        Self::Listener,
     ];
 
     /// The name in metrics and events.
@@ -117,7 +112,6 @@ impl Hook {
             Self::SkbEgress => "skb_egress",
             Self::VethIngress => "veth_ingress",
             Self::Netfilter => "netfilter",
-            Self::Listener => "listener",
         }
     }
 
@@ -129,7 +123,7 @@ impl Hook {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 8] = [
         Self::ControlPlane,
         Self::Portless,
         Self::Unparsed,
@@ -138,7 +132,6 @@ impl Reason {
         Self::SourceRouted,
         Self::ListenerPort,
         Self::NoListener,
-        Self::ForeignPeer,
     ];
 
     /// The name in metrics and events.
@@ -152,7 +145,6 @@ impl Reason {
             Self::SourceRouted => "source_routed",
             Self::ListenerPort => "listener_port",
             Self::NoListener => "no_listener",
-            Self::ForeignPeer => "foreign_peer",
         }
     }
 

@@ -24,7 +24,8 @@ pub struct Metrics {
     pub agents: IntGauge,
     /// `guard_connections`: accepted connections open now.
     pub connections: IntGauge,
-    /// `guard_connections_total{result}`: `served`, `tls_failed`, `limit`, `foreign`, by the end of its accept.
+    /// `guard_connections_total{result}`: `served`, `tls_failed`, `limit`, `foreign`, by the end of its accept. A foreign
+    /// one comes from outside the pod: it is nothing that the workload attempted, and so none of its refusals.
     pub connections_total: IntCounterVec,
     /// `guard_exchanges_total{verb,decision,code}`. Labels by [`crate::verb_label`] and [`crate::code_label`].
     pub exchanges_total: IntCounterVec,
