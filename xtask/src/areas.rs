@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::paths::Paths;
+use crate::progress::say;
 
 /// A named part: an area of tests, a benchmark, a fuzz target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub fn parts_in(folder: &Path) -> Result<Vec<Part>> {
 /// Prints a list, a line each.
 pub fn print(parts: &[Part]) {
     for part in parts {
-        println!("  {:12} {}", part.name, part.about);
+        say(format_args!("  {:12} {}", part.name, part.about));
     }
 }
 

@@ -3,10 +3,10 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::cluster::END;
 use crate::wait::Wait;
 
 /// The mounted hierarchies.
@@ -44,7 +44,7 @@ impl Hierarchies {
         fs::write(folder.join("cgroup.kill"), "1")
             .with_context(|| format!("killing the cgroup {}", folder.display()))?;
         let events = folder.join("cgroup.events");
-        let wait = Wait { part: "the end of the cluster's processes", log: &events, limit: Duration::from_secs(20) };
+        let wait = Wait { part: "the end of the cluster's processes", log: &events, limit: END };
         wait.until(|| {
             let state = fs::read_to_string(&events).unwrap_or_default();
             Ok(state.contains("populated 1").then(|| "the cgroup is still populated".to_owned()))

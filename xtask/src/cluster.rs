@@ -22,6 +22,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use cleanup::END;
 pub use cleanup::down;
 pub use owner::{disown, own, sweep};
 pub use status::{Part, names, status};

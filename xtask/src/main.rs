@@ -11,12 +11,13 @@ use clap::{Parser, Subcommand};
 use verbs::{bench, cluster, codegen, demo, e2e, fuzz, image, kernels, test};
 use xtask::build::{self, Profile};
 use xtask::paths::Paths;
-use xtask::progress::Progress;
+use xtask::progress::{Progress, say};
 use xtask::setup;
 
 #[derive(Parser)]
 #[command(
-    name = "cargo xtask",
+    name = "xtask",
+    bin_name = "cargo xtask",
     about = "Everything a developer runs in this repository",
     arg_required_else_help = true,
     disable_help_subcommand = true
@@ -77,7 +78,7 @@ fn work(arguments: Arguments) -> Result<ExitCode> {
         Verb::Build { release } => {
             let profile = if release { Profile::Release } else { Profile::Dev };
             let folder = build::build(&paths, profile, &progress)?;
-            println!("{}", folder.join("guard").display());
+            say(folder.join("guard").display());
             Ok(ExitCode::SUCCESS)
         }
         Verb::Cluster(arguments) => cluster::run(&paths, &progress, arguments),

@@ -1,6 +1,7 @@
 //! What is going on, and for how long yet: a bar on a terminal, plain lines elsewhere.
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -72,6 +73,11 @@ fn bar(what: &str, estimate: Duration) -> ProgressBar {
         }
     });
     bar
+}
+
+/// A line of a verb's own output. Whoever reads it may have seen enough (`| head`): that is no failure.
+pub fn say(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// A duration for people.

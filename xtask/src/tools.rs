@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::paths::Paths;
 use crate::run::capture;
 
-/// The oldest Go that `tests/go` builds with, and the one that `setup` fetches where there is none.
+/// The oldest Go that `tests/go` is built with: what is on `PATH` counts, whatever it could fetch.
 pub const GO_AT_LEAST: Version = Version([1, 26, 6]);
 /// What links the kernel programs.
 pub const BPF_LINKER: &str = "0.13.0";

@@ -16,6 +16,9 @@ use crate::paths::Paths;
 use crate::process::{self, Recorded};
 use crate::wait::Wait;
 
+/// Longest that killed processes may take to end, on two busy cores with a busy disk.
+pub(crate) const END: Duration = Duration::from_mins(1);
+
 /// Ends the cluster and removes its state. What is not there is no error.
 pub fn down(paths: &Paths, name: &Name) -> Result<()> {
     stop(paths, name)?;
@@ -78,8 +81,7 @@ fn end_processes(dir: &Path, name: &Name) -> Result<()> {
     }
     let mut namespaces: Vec<PathBuf> = machines(name).iter().map(|machine| netns::path(&name.netns(machine))).collect();
     namespaces.extend(pod_namespaces(name));
-    let wait =
-        Wait { part: "the end of what runs in the cluster's namespaces", log: dir, limit: Duration::from_secs(20) };
+    let wait = Wait { part: "the end of what runs in the cluster's namespaces", log: dir, limit: END };
     wait.until(|| {
         let pids: Vec<i32> = namespaces.iter().flat_map(|namespace| process::in_netns(namespace)).collect();
         for pid in &pids {

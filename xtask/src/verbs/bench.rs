@@ -9,7 +9,7 @@ use clap::Args;
 use xtask::areas::{self, Part};
 use xtask::build;
 use xtask::paths::Paths;
-use xtask::progress::Progress;
+use xtask::progress::{Progress, say};
 use xtask::run;
 
 #[derive(Args)]
@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> Result<ExitCode> {
     let benches = benches(paths)?;
     let Some(name) = &arguments.name else {
-        println!("Benchmarks (cargo xtask bench NAME [--json FILE]):");
+        say("Benchmarks (cargo xtask bench NAME [--json FILE]):");
         areas::print(&benches.into_iter().map(|(_, part)| part).collect::<Vec<_>>());
         return Ok(ExitCode::SUCCESS);
     };

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use xtask::cluster::{self, Cluster, Name, UpOptions};
 use xtask::paths::Paths;
-use xtask::progress::Progress;
+use xtask::progress::{Progress, say};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -60,14 +60,14 @@ pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: Arguments) -> R
     match arguments.what {
         What::Up { nodes, which } => {
             let cluster = cluster::up(paths, &UpOptions { name: which.name, nodes }, progress)?;
-            println!("kubeconfig: {}", cluster.kubeconfig.display());
-            println!("audit log:  {}", cluster.audit_log.display());
-            println!("try:        cargo xtask cluster kubectl --name {} get nodes -o wide", cluster.name);
+            say(format_args!("kubeconfig: {}", cluster.kubeconfig.display()));
+            say(format_args!("audit log:  {}", cluster.audit_log.display()));
+            say(format_args!("try:        cargo xtask cluster kubectl --name {} get nodes -o wide", cluster.name));
             Ok(ExitCode::SUCCESS)
         }
         What::Down { which } => {
             cluster::down(paths, &which.name)?;
-            println!("cluster {} is down; nothing of it is left", which.name);
+            say(format_args!("cluster {} is down; nothing of it is left", which.name));
             Ok(ExitCode::SUCCESS)
         }
         What::Status => show(paths),
@@ -79,15 +79,15 @@ pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: Arguments) -> R
 fn show(paths: &Paths) -> Result<ExitCode> {
     let names = cluster::names(paths)?;
     if names.is_empty() {
-        println!("no cluster; `cargo xtask cluster up` makes one");
+        say("no cluster; `cargo xtask cluster up` makes one");
     }
     let mut all_alive = true;
     for name in names {
-        println!("{name}");
+        say(&name);
         for part in cluster::status(paths, &name) {
             all_alive &= part.alive;
             let state = if part.alive { "runs" } else { "HAS ENDED" };
-            println!("  {:28} {:9} pid {:<8} {}", part.name, state, part.pid, part.log.display());
+            say(format_args!("  {:28} {:9} pid {:<8} {}", part.name, state, part.pid, part.log.display()));
         }
     }
     Ok(if all_alive { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -13,7 +13,7 @@ use xtask::cluster::{self, Cluster, Name, UpOptions};
 use xtask::counts::{Counts, run_tests};
 use xtask::images;
 use xtask::paths::Paths;
-use xtask::progress::Progress;
+use xtask::progress::{Progress, say};
 
 /// More than any area may take, so that what hangs is ended and cleaned up after.
 const LIMIT: Duration = Duration::from_mins(20);
@@ -39,9 +39,9 @@ pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> 
     let mut areas = areas::areas(paths)?;
     let slow = areas::slow_areas(paths)?;
     let Some(wanted) = &arguments.area else {
-        println!("Areas of end-to-end tests (cargo xtask e2e AREA):");
+        say("Areas of end-to-end tests (cargo xtask e2e AREA):");
         areas::print(&areas);
-        println!("Those of `cargo xtask test --slow`:");
+        say("Those of `cargo xtask test --slow`:");
         areas::print(&slow);
         return Ok(ExitCode::SUCCESS);
     };
@@ -50,13 +50,15 @@ pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> 
         let names: Vec<&str> = areas.iter().map(|area| area.name.as_str()).collect();
         bail!("no area is called {wanted:?}; there are: {}", names.join(", "));
     };
+    // A name that is wrong is told before minutes are spent.
+    let cluster = arguments.cluster.as_ref().map(|name| Cluster::load(name.as_str())).transpose()?;
     build::build(paths, Profile::Dev, progress)?;
     let run = Run { paths, progress, area, keep: arguments.keep, rest: &arguments.rest };
-    let counts = match &arguments.cluster {
-        Some(name) => run.against(&Cluster::load(name.as_str())?)?,
+    let counts = match &cluster {
+        Some(cluster) => run.against(cluster)?,
         None => run.against_a_fresh_cluster()?,
     };
-    println!("{}", counts.line());
+    say(counts.line());
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

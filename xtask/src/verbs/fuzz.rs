@@ -7,6 +7,7 @@ use clap::Args;
 
 use xtask::areas;
 use xtask::paths::Paths;
+use xtask::progress::say;
 
 #[derive(Args)]
 pub(crate) struct Arguments {}
@@ -24,7 +25,7 @@ pub(crate) fn run(paths: &Paths, _: &Arguments) -> Result<ExitCode> {
         );
         return Ok(ExitCode::FAILURE);
     }
-    println!("Fuzz targets (cargo fuzz run TARGET, in the crate's folder):");
+    say("Fuzz targets (cargo fuzz run TARGET, in the crate's folder):");
     areas::print(&targets);
     Ok(ExitCode::SUCCESS)
 }

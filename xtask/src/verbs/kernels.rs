@@ -9,7 +9,7 @@ use xtask::build;
 use xtask::counts::Counts;
 use xtask::kernels::{self, Kernel, MATRIX};
 use xtask::paths::Paths;
-use xtask::progress::Progress;
+use xtask::progress::{Progress, say};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -21,7 +21,7 @@ pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> 
     let kernels = if arguments.versions.is_empty() { MATRIX.iter().collect() } else { chosen(&arguments.versions)? };
     build::build_ebpf(paths, progress)?;
     let counts = kernels::run(paths, progress, &kernels)?;
-    println!("{}", counts.line());
+    say(counts.line());
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -11,7 +11,7 @@ use xtask::areas;
 use xtask::build::{self, Profile, cargo};
 use xtask::counts::{Counts, run_tests};
 use xtask::paths::Paths;
-use xtask::progress::Progress;
+use xtask::progress::{Progress, say};
 use xtask::run::run as run_command;
 use xtask::setup;
 
@@ -48,7 +48,7 @@ pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> 
             suite.tests(slow.name, || (slow.run)(paths, progress));
         }
     }
-    println!("{}", suite.counts.line());
+    say(suite.counts.line());
     Ok(if suite.counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
