@@ -56,11 +56,16 @@ async fn a_token_that_was_verified_once_expires_all_the_same() {
     let key = SigningKey::new("k", Algorithm::ES256);
     let verifier = verifier(&Jwks::publishing(&[&key]));
     let mut claims = claims();
-    claims["exp"] = json!(now() - 28);
+    // Ten seconds are left of the clock skew that is allowed: a busy machine loses some before the first look.
+    claims["exp"] = json!(now() - 20);
     let token = key.sign(&claims);
     assert!(verifier.verify(&workload(), Some(&token)).await.is_ok());
-    tokio::time::sleep(std::time::Duration::from_millis(4_100)).await;
-    assert_eq!(verifier.verify(&workload(), Some(&token)).await, Err(AuthError::Expired));
+    let expired = tokio::time::timeout(std::time::Duration::from_mins(1), async {
+        while verifier.verify(&workload(), Some(&token)).await != Err(AuthError::Expired) {
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        }
+    });
+    assert!(expired.await.is_ok(), "it is still accepted");
 }
 
 #[tokio::test]
