@@ -5,8 +5,10 @@ use std::io::IsTerminal;
 use thiserror::Error;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// The variable that selects what is logged, in `tracing`'s filter syntax. Unset: `info`.
+/// The variable that selects what is logged, in `tracing`'s filter syntax.
 const FILTER_VARIABLE: &str = "GUARD_LOG";
+/// Where it is not set. kube's client logs each failed connection as an error without its cause; who asked for it says both.
+const FILTER: &str = "info,kube_client::client::builder=off";
 
 /// Why logging could not be set up.
 #[derive(Debug, Error)]
@@ -41,7 +43,7 @@ pub fn init_logging(json: bool) -> Result<(), LoggingError> {
 }
 
 fn filter(value: Option<String>) -> Result<EnvFilter, LoggingError> {
-    let value = value.filter(|value| !value.is_empty()).unwrap_or_else(|| "info".to_owned());
+    let value = value.filter(|value| !value.is_empty()).unwrap_or_else(|| FILTER.to_owned());
     EnvFilter::builder().parse(&value).map_err(|source| LoggingError::Filter { value, source })
 }
 
