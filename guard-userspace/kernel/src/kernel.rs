@@ -30,7 +30,7 @@ pub use counters::Refusals;
 use guard_common::{NAT64_WELL_KNOWN_PREFIX, Nat64Prefix, NetnsEntry, VethAddressKey, VethEntry};
 pub use pins::Pinned;
 pub use programs::{ProgramRuns, program_runs};
-pub use reports::{AsyncReports, Reports};
+pub use reports::{AsyncReports, Reports, boot_time};
 
 use crate::{
     Error, interfaces,

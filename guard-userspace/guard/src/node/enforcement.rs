@@ -109,6 +109,7 @@ impl Enforcement for NodeEnforcement {
         // It accepts before the kernel sends anybody there.
         let door = self.doors.open(workload, cgroup, listeners, diagnostics)?;
         let before = self.kernel.lock().set_listener(id.0, cookie, address)?;
+        self.registry.set_served(id);
         if let Some(port) = before {
             listener::release_port(&network.netns, port)?;
         }

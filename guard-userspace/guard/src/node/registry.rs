@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use guard_identity::{PodIdentity, PodUid, WorkloadId};
+use guard_kernel::kernel::boot_time;
 use guard_workload::Network;
 
 /// All enrolled pods.
@@ -19,18 +20,34 @@ pub(super) struct Enrolled {
     node_uid: PodUid,
     /// Its network, once it is guarded.
     pub(super) network: Option<Arc<Network>>,
+    /// Since when the kernel sends it to its listener, as boot time in nanoseconds.
+    served_since: Option<u64>,
+}
+
+impl Enrolled {
+    /// Whether its listener was there at this boot time.
+    pub(super) fn was_served(&self, boot_time_nanoseconds: u64) -> bool {
+        self.served_since.is_some_and(|since| since <= boot_time_nanoseconds)
+    }
 }
 
 impl Registry {
     /// A pod is enrolled.
     pub(super) fn add(&self, id: WorkloadId, pod: PodIdentity, node_uid: PodUid) {
-        self.lock().insert(id, Enrolled { pod, node_uid, network: None });
+        self.lock().insert(id, Enrolled { pod, node_uid, network: None, served_since: None });
     }
 
     /// Its network is guarded.
     pub(super) fn set_network(&self, id: WorkloadId, network: &Arc<Network>) {
         if let Some(enrolled) = self.lock().get_mut(&id) {
             enrolled.network = Some(Arc::clone(network));
+        }
+    }
+
+    /// The kernel sends it to its listener from now on.
+    pub(super) fn set_served(&self, id: WorkloadId) {
+        if let Some(enrolled) = self.lock().get_mut(&id) {
+            enrolled.served_since.get_or_insert_with(boot_time);
         }
     }
 

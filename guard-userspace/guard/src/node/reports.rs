@@ -10,7 +10,7 @@ use guard_identity::WorkloadId;
 use guard_kernel::kernel::Reports;
 
 use super::events::{Events, Note};
-use super::registry::Registry;
+use super::registry::{Enrolled, Registry};
 
 /// Log lines of one workload in [`WINDOW`]. What is more is counted by the kernel, and in the next line.
 const MAX_LINES: u32 = 20;
@@ -114,7 +114,7 @@ impl Reporter {
             let uid = enrolled.as_ref().map(|enrolled| enrolled.pod.uid.as_str());
             tracing::warn!(pod, uid, workload = report.workload, hook, reason, %to, protocol, left_out, "refused by the kernel");
         }
-        let Some(enrolled) = enrolled else { return };
+        let Some(enrolled) = enrolled.filter(|enrolled| is_attempt(report, enrolled)) else { return };
         self.events.note(
             &enrolled.pod,
             Note::warning(
@@ -149,6 +149,12 @@ impl Lines {
     }
 }
 
+/// Whether the workload tried to go round the guard. Who comes before the listener is there has taken the guard's way, too early: a gate does.
+/// Later on, only who left the pod's network namespace misses it.
+fn is_attempt(report: &Report, by: &Enrolled) -> bool {
+    Reason::from_number(report.reason) != Some(Reason::NoListener) || by.was_served(report.boot_time_nanoseconds)
+}
+
 /// The kernel's own number where the name is not known; IANA's registry has them all.
 fn protocol(number: u8) -> String {
     match number {
@@ -174,6 +180,9 @@ fn destination(to: SocketAddr) -> String {
 
 #[cfg(test)]
 mod tests {
+    use guard_common::Address;
+    use guard_identity::{PodIdentity, PodUid};
+
     use super::*;
 
     #[test]
@@ -191,6 +200,36 @@ mod tests {
         assert_eq!(written, 20);
         assert_eq!(lines.admit(2, start), Some(0), "another workload is not affected");
         assert_eq!(lines.admit(1, start + WINDOW), Some(980));
+    }
+
+    #[test]
+    fn who_comes_before_the_listener_is_open_attempts_no_bypass() {
+        let registry = Registry::default();
+        let (id, uid) = (WorkloadId(1), "u".parse::<PodUid>().unwrap());
+        let (namespace, name) = ("n".to_owned(), "p".to_owned());
+        let pod =
+            PodIdentity { namespace, name, uid: uid.clone(), service_account: "s".to_owned(), node: "n1".to_owned() };
+        registry.add(id, pod, uid);
+        let is_attempt = |reason: Reason, boot_time_nanoseconds| {
+            let (hook, reason) = (Hook::Connect4 as u8, reason as u8);
+            let destination = Address([0; 16]);
+            let report = Report {
+                boot_time_nanoseconds,
+                workload: 1,
+                destination,
+                port: 443,
+                protocol: 6,
+                hook,
+                reason,
+                reserved: [0; 3],
+            };
+            super::is_attempt(&report, &registry.get(id).unwrap())
+        };
+        assert!(!is_attempt(Reason::NoListener, 1));
+        assert!(is_attempt(Reason::ControlPlane, 1));
+        registry.set_served(id);
+        assert!(!is_attempt(Reason::NoListener, 1), "its report was still to be read");
+        assert!(is_attempt(Reason::NoListener, u64::MAX), "from a network namespace of its own");
     }
 
     #[test]

@@ -130,6 +130,7 @@ async fn read_log(log: &mut Option<AsyncFd<netfilter::Reports>>, lost: &AtomicU6
 
 fn report(refused: &Refused, addresses: &AddressBook) -> Report {
     Report {
+        // NFLOG has none: that of reading.
         boot_time_nanoseconds: boot_time(),
         workload: addresses.workload(refused.source).unwrap_or(UNKNOWN_WORKLOAD),
         destination: to_address(refused.destination),
@@ -141,8 +142,9 @@ fn report(refused: &Refused, addresses: &AddressBook) -> Report {
     }
 }
 
-/// NFLOG has no boot time in its reports: that of reading.
-fn boot_time() -> u64 {
+/// `CLOCK_BOOTTIME` in nanoseconds, as in a [`Report`].
+#[must_use]
+pub fn boot_time() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
