@@ -3,13 +3,12 @@
 mod screen;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use guard_common::Hook;
 use serde_json::{Value, json};
 
 use crate::finding::{Finding, Outcome};
-use crate::harness::{Agent, Answer, Counters, Pod, PodPlan, World, eventually};
+use crate::harness::{Agent, Answer, Counters, Pod, PodPlan, SOON, Statistics, World, eventually};
 use screen::Screen;
 
 /// Two pods side by side, the guard between them and the API server.
@@ -76,11 +75,10 @@ impl Demo {
         self.screen.step("The guard's record of an exchange, and the API server's, under one id.");
         let (audit, from) = (self.world.audit(), self.world.guard().log_length());
         self.kubectl_in_agent(&["get", "configmaps"]);
-        let exchange = eventually("the guard's line", Duration::from_secs(10), || {
-            let is_it = |line: &Value| line["fields"]["resource"] == "configmaps" || line["resource"] == "configmaps";
+        let exchange = eventually("the guard's line", SOON, || {
+            let is_it = |line: &Value| line["event"] == "exchange" && line["resource"] == "configmaps";
             self.world.guard().log_since(from).into_iter().find(is_it).ok_or("no line for configmaps yet")
         });
-        let fields = if exchange["fields"].is_object() { &exchange["fields"] } else { &exchange };
         for name in [
             "namespace",
             "pod",
@@ -93,9 +91,9 @@ impl Demo {
             "duration_ms",
             "audit_id",
         ] {
-            self.screen.show(&format!("{name}: {}", fields[name]));
+            self.screen.show(&format!("{name}: {}", exchange[name]));
         }
-        let id = fields["audit_id"].as_str().unwrap_or_default().to_owned();
+        let id = exchange["audit_id"].as_str().unwrap_or_default().to_owned();
         let event = audit.wait_for("the same id in the API server's audit log", |event| event.audit_id == id);
         self.screen.show(&format!(
             "the API server's audit log: {} {} by {}",
@@ -140,6 +138,9 @@ impl Demo {
 
     fn neighbour_notices_nothing(&mut self) {
         self.screen.step("The pod beside it, without the label: how often did a program of the guard run for it?");
+        let statistics = Statistics::on();
+        let guard = self.world.guard_of(&self.ordinary);
+        let runs = || statistics.runs(guard).values().sum::<u64>();
         let before = runs();
         let answer = self.ordinary.exec(["kubectl", "get", "pods"]);
         self.screen.command("ordinary", "kubectl get pods");
@@ -189,12 +190,4 @@ impl Demo {
         self.screen.say(&format!("  cargo xtask cluster down --name {cluster}"));
         std::mem::forget((self.world, self.agent, self.ordinary));
     }
-}
-
-/// How often the guard's programs have run on this machine.
-fn runs() -> u64 {
-    // Counting costs little and is off by default.
-    std::fs::write("/proc/sys/kernel/bpf_stats_enabled", "1").expect("the kernel counts its programs' runs");
-    let programs = guard_kernel::kernel::program_runs().expect("the guard's programs");
-    programs.iter().map(|program| program.runs).sum()
 }

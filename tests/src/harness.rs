@@ -11,6 +11,7 @@ mod kubectl;
 mod names;
 mod node;
 mod pod;
+mod statistics;
 mod wait;
 mod world;
 
@@ -23,5 +24,6 @@ pub use kubectl::{Answer, Kubectl, Running};
 pub use names::unique;
 pub use node::NodeNetns;
 pub use pod::{Agent, Pod, PodPlan, finding};
-pub use wait::eventually;
+pub use statistics::Statistics;
+pub use wait::{SOON, eventually};
 pub use world::{NO_DELETION, World};

@@ -3,11 +3,10 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::eventually;
+use super::{SOON, eventually};
 
 /// The log from some moment on.
 #[derive(Debug)]
@@ -72,8 +71,6 @@ impl AuditLog {
     /// The first such event, waited for.
     #[track_caller]
     pub fn wait_for(&self, what: &str, is_it: impl Fn(&AuditEvent) -> bool) -> AuditEvent {
-        eventually(what, Duration::from_secs(10), || {
-            self.events().into_iter().find(&is_it).ok_or("not in the API server's audit log")
-        })
+        eventually(what, SOON, || self.events().into_iter().find(&is_it).ok_or("not in the API server's audit log"))
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +18,7 @@ use super::{NodeNetns, eventually};
 
 /// In the node's own namespace, so every node has the same.
 const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_mins(1);
 
 /// Files that a guard is started with.
 #[derive(Clone, Debug)]
@@ -87,7 +88,8 @@ impl Guard {
             .arg(&self.pins)
             .arg("--config")
             .arg(&self.files.config)
-            .env("RUST_LOG", "info,guard=debug")
+            // What hangs up or interrupts the terminal of whoever runs the demo is not meant for the guard.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.0)
             .stderr(log.1);
@@ -122,12 +124,16 @@ impl Guard {
     /// Ends what an earlier run on the same cluster has left.
     pub fn end_leftover(&self) {
         let Ok(pid) = std::fs::read_to_string(self.pid_file()) else { return };
-        // The number may be somebody else's by now; the binary may have been replaced.
-        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let is_guard = String::from_utf8_lossy(&command).contains(&*self.pins.to_string_lossy());
-        if let (true, Ok(pid)) = (is_guard, pid.parse()) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
+        let Ok(number) = pid.parse() else { return };
+        eventually("the end of an earlier run's guard", READY, || {
+            // The number may be somebody else's by now; the binary may have been replaced.
+            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            if !String::from_utf8_lossy(&command).contains(&*self.pins.to_string_lossy()) {
+                return Ok(());
+            }
+            let _ = kill(Pid::from_raw(number), Signal::SIGKILL);
+            Err(format!("process {pid} is still there"))
+        });
     }
 
     /// The number of its process.
@@ -172,8 +178,8 @@ impl Guard {
     fn ask(&self, path: &str) -> Result<String, String> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: guard\r\nConnection: close\r\n\r\n");
         let ask = move || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect_timeout(&METRICS, Duration::from_secs(2))?;
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            let mut stream = TcpStream::connect_timeout(&METRICS, Duration::from_secs(10))?;
+            stream.set_read_timeout(Some(Duration::from_secs(20)))?;
             stream.write_all(request.as_bytes())?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer)?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use xtask::cluster::Cluster;
 
 /// Longest that a command of a test may take.
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// kubectl as administrator, past the guard: how tests set things up and look at them.
 #[derive(Clone, Debug)]

@@ -1,15 +1,12 @@
 //! What agents do all day goes through the guard, as if it were not there.
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
-use guard_e2e::harness::{Agent, Pod, PodPlan, eventually, unique};
+use guard_e2e::harness::{Agent, Pod, PodPlan, SOON, eventually, unique};
 use serde_json::{Value, json};
 use xtask::images;
 
 use crate::WORLD;
-
-const SOON: Duration = Duration::from_secs(20);
 
 /// An agent, and an ordinary pod to work on. Of one size for all tests here.
 static PODS: LazyLock<[Pod; 2]> =

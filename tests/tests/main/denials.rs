@@ -1,13 +1,11 @@
 //! What the guard itself refuses, and how it says so: to the client, on the pod, in its log.
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
-use guard_e2e::harness::{Agent, Answer, Pod, PodPlan, eventually, unique};
+use guard_e2e::harness::{Agent, Answer, Pod, PodPlan, SOON, eventually, unique};
 
 use crate::WORLD;
 
-const SOON: Duration = Duration::from_secs(20);
 const CREDENTIALS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 static AGENTS: LazyLock<[Pod; 2]> = LazyLock::new(|| {
@@ -75,19 +73,31 @@ fn an_exchange_has_one_audit_id_in_the_guards_log_and_the_api_servers() {
     let name = unique("traced");
     agent().exec(["kubectl", "create", "configmap", &name]).ok();
     let line = eventually("the exchange's line in the guard's log", SOON, || {
-        let lines = guard.log_since(from);
         let of_it = |line: &serde_json::Value| {
-            let line = line.to_string();
-            line.contains("\"exchange\"") && line.contains("\"create\"") && line.contains("\"refused\"")
+            let is = |field: &str, value: &str| line[field] == value;
+            // Other tests use this pod at the same time.
+            is("event", "exchange") && is("pod", &agent().name) && is("verb", "create") && is("resource", "configmaps")
         };
-        lines.into_iter().find(of_it).ok_or("no such line")
+        guard.log_since(from).into_iter().find(of_it).ok_or("no such line")
     });
-    let fields = if line["fields"].is_object() { &line["fields"] } else { &line };
-    assert_eq!((&fields["resource"], &fields["decision"]), (&"configmaps".into(), &"allow".into()), "{line}");
-    let id = fields["audit_id"].as_str().expect("an audit id").to_owned();
+    let account = format!("system:serviceaccount:{}:agent", WORLD.namespace);
+    for (field, value) in [
+        ("namespace", WORLD.namespace.as_str()),
+        ("user", &account),
+        ("object_namespace", &WORLD.namespace),
+        ("decision", "allow"),
+        ("rule", ""),
+    ] {
+        assert_eq!(line[field], value, "{field} in {line}");
+    }
+    assert_eq!(line["status"], 201, "{line}");
+    for number in ["bytes_in", "bytes_out", "duration_ms"] {
+        assert!(line[number].is_u64(), "{number} in {line}");
+    }
+    let id = line["audit_id"].as_str().expect("an audit id").to_owned();
     let event = audit.wait_for("the same audit id", |event| event.audit_id == id);
     assert_eq!(event.verb, "create");
-    assert_eq!(event.user.username, format!("system:serviceaccount:{}:agent", WORLD.namespace));
+    assert_eq!(event.user.username, account);
 }
 
 #[test]

@@ -1,14 +1,11 @@
 //! The gate: what it has seen closed before an agent starts, and what it says where nothing is guarded.
 
-use std::time::Duration;
-
-use guard_e2e::harness::{Agent, PodPlan, eventually, unique};
+use guard_e2e::harness::{Agent, PodPlan, SOON, eventually, unique};
 use serde_json::json;
 use xtask::images;
 
 use crate::WORLD;
 
-const SOON: Duration = Duration::from_mins(1);
 const CREDENTIALS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 #[test]

@@ -2,20 +2,16 @@
 //!
 //! On the second node, one test at a time: each may end its guard.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use guard_common::{Hook, Reason};
 use guard_e2e::finding::Outcome;
-use guard_e2e::harness::{Agent, Guard, Kubectl, NodeNetns, Pod, PodPlan, eventually, unique};
+use guard_e2e::harness::{Agent, Guard, Kubectl, NodeNetns, Pod, PodPlan, SOON, Statistics, eventually, unique};
 use serde_json::json;
 
 use crate::WORLD;
 use crate::listener::port_of;
-
-const SOON: Duration = Duration::from_secs(20);
 
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -70,7 +66,7 @@ fn nothing_passes_while_the_guard_is_dead_and_all_works_when_it_is_back() {
     let found = agent.probe(&format!("bind --port {port} --at both --how reuse-port"));
     assert_eq!(found.outcome, Outcome::Refused, "{found:?}");
     // Positive control: the same asks go through from the pod beside it, and are in the audit log.
-    let found = ordinary.probe("--limit 5000 packet --to 172.30.0.10:6443 --speak https");
+    let found = ordinary.probe("--limit 10000 packet --to 172.30.0.10:6443 --speak https");
     assert!(WORLD.is_api_server(&found) && found.answer.is_some(), "{found:?}");
     let of = |pod: &Pod| pod.addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
     audit.wait_for("the ordinary pod's request", |event| {
@@ -156,8 +152,11 @@ fn a_deleted_pod_leaves_nothing_behind() {
     assert_eq!(pins(), 1);
     assert_ne!(counters(), guard_e2e::harness::Counters::default());
     let agents = guard.metrics().sum("guard_agents", &[]);
-    let links = || node.sh("ip -o link show type veth | wc -l").trim().parse::<u32>().unwrap();
-    let before = links();
+    // `eth0@if7`: number 7 is the other end, on the node.
+    let own = pod.netns().sh("ip -o link show eth0");
+    let peer = own.split("@if").nth(1).and_then(|rest| rest.split(':').next()).expect("eth0 is a veth").to_owned();
+    let veth = || node.sh(&format!("ip -o link show type veth | grep ^{peer}: || true"));
+    assert!(!veth().is_empty(), "{own}");
     pod.delete();
     eventually("the pod's pins to be gone", SOON, || if pins() == 0 { Ok(()) } else { Err(pins()) });
     eventually("its counters to be gone", SOON, || {
@@ -167,13 +166,13 @@ fn a_deleted_pod_leaves_nothing_behind() {
         let now = guard.metrics().sum("guard_agents", &[]);
         if now < agents { Ok(()) } else { Err(now) }
     });
-    eventually("its veth to be gone", SOON, || if links() < before { Ok(()) } else { Err(links()) });
+    eventually("its veth to be gone", SOON, || if veth().is_empty() { Ok(()) } else { Err(veth()) });
 }
 
 #[test]
 fn an_ordinary_pod_runs_not_one_instruction_of_the_guard() {
     let (_turn, guard) = turn();
-    let _statistics = Statistics::on();
+    let statistics = Statistics::on();
     eventually("earlier agents of this node to be gone", SOON, || {
         let agents = guard.metrics().sum("guard_agents", &[]);
         if agents < 0.5 { Ok(()) } else { Err(agents) }
@@ -184,7 +183,7 @@ fn an_ordinary_pod_runs_not_one_instruction_of_the_guard() {
     ]);
     // An agent that is there, and says nothing: all that is counted now would be the other's.
     agent.netns().sh("ip link set eth0 down");
-    let before = runs(guard);
+    let before = statistics.runs(guard);
     assert!(before.len() >= 10, "{before:?}");
     for way in [
         "connect --to 10.96.0.1:443",
@@ -195,12 +194,12 @@ fn an_ordinary_pod_runs_not_one_instruction_of_the_guard() {
     ] {
         ordinary.probe(&format!("--limit 2000 {way}"));
     }
-    let after = runs(guard);
+    let after = statistics.runs(guard);
     assert_eq!(after, before);
     // Positive control: the agent's do count.
     agent.probe("--limit 500 datagram --to 172.30.0.10:6443");
     agent.probe("--limit 500 connect --to 10.96.0.1:443");
-    assert_ne!(runs(guard), before);
+    assert_ne!(statistics.runs(guard), before);
 }
 
 #[test]
@@ -222,42 +221,4 @@ fn a_pod_in_the_nodes_network_that_is_labelled_does_not_close_the_node() {
     assert!(WORLD.is_guard(&other.probe("connect --to 10.96.0.1:443")));
     let node = NodeNetns::new(&guard.node.netns);
     assert!(WORLD.is_api_server(&WORLD.probe_in(&node, "connect --to 172.30.0.10:6443")));
-}
-
-/// The kernel counts the runs of BPF programs while this lives: it costs time, so the machine's own setting comes back.
-struct Statistics {
-    before: String,
-}
-
-impl Statistics {
-    const SETTING: &str = "/proc/sys/kernel/bpf_stats_enabled";
-
-    fn on() -> Self {
-        let before = fs::read_to_string(Self::SETTING).expect("the kernel has BPF statistics");
-        fs::write(Self::SETTING, "1").expect("setting a sysctl");
-        Self { before }
-    }
-}
-
-impl Drop for Statistics {
-    fn drop(&mut self) {
-        fs::write(Self::SETTING, &self.before).expect("setting a sysctl");
-    }
-}
-
-/// Each program of this guard by its number, and how often it ran (bpf(2), `/proc/PID/fdinfo`).
-fn runs(guard: &Guard) -> BTreeMap<u64, u64> {
-    let folder = format!("/proc/{}/fdinfo", guard.process_id());
-    let mut runs = BTreeMap::new();
-    for file in fs::read_dir(folder).expect("the guard runs").flatten() {
-        let text = fs::read_to_string(file.path()).unwrap_or_default();
-        let field = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|value| value.trim().parse::<u64>().ok())
-        };
-        if let (Some(id), Some(count)) = (field("prog_id:"), field("run_cnt:")) {
-            runs.insert(id, count);
-        }
-    }
-    runs
 }

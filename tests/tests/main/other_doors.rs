@@ -1,11 +1,10 @@
 //! K7, K8, edge case 42: kubelets, etcd, cloud metadata, and Services that make new addresses of the API server.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use guard_common::{Hook, Reason};
 use guard_e2e::finding::Outcome;
-use guard_e2e::harness::{Echo, NodeNetns, Pod, eventually, unique};
+use guard_e2e::harness::{Echo, NodeNetns, Pod, PodPlan, SOON, eventually, unique};
 use serde_json::json;
 
 use crate::WORLD;
@@ -14,8 +13,6 @@ use crate::table::{
     Guarded::{Dropped, Eperm},
     Way, try_all,
 };
-
-const SOON: Duration = Duration::from_secs(20);
 
 #[test]
 fn kubelets_and_etcd_are_closed_on_every_node() {
@@ -126,7 +123,7 @@ fn a_service_makes_no_new_way_to_the_api_server() {
 fn a_service_on_a_pod_in_the_nodes_network_makes_no_way_to_the_kubelet() {
     let arena = WORLD.ring.enter();
     let name = unique("kubelet-door");
-    let plan = guard_e2e::harness::PodPlan::ordinary(&name).host_network().label("door", &name);
+    let plan = PodPlan::ordinary(&name).host_network().label("door", &name);
     let _on_the_node = WORLD.pod(plan);
     WORLD.kubectl.apply(&json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
@@ -144,7 +141,7 @@ fn a_service_on_a_pod_in_the_nodes_network_makes_no_way_to_the_kubelet() {
 fn await_open(ordinary: &Pod, ways: &[String]) {
     for way in ways {
         eventually(&format!("{way} to be open from an ordinary pod"), SOON, || {
-            let found = ordinary.probe(&format!("--limit 1000 {way}"));
+            let found = ordinary.probe(&format!("--limit 3000 {way}"));
             if found.outcome == Outcome::Met { Ok(()) } else { Err(format!("{found:?}")) }
         });
     }

@@ -1,22 +1,24 @@
 //! K5, K6: connections and sockets that enforcement did not see being made.
 
 use std::fs;
-use std::time::Duration;
 
 use guard_common::{Hook, Reason};
 use guard_e2e::finding::{Finding, Outcome};
-use guard_e2e::harness::{Pod, PodPlan, Running, eventually, finding, unique};
+use guard_e2e::harness::{Pod, PodPlan, Running, SOON, eventually, finding, unique};
 
 use crate::WORLD;
 use crate::table::{Control::Nobody, Guarded::Eperm, try_all};
 
-const SOON: Duration = Duration::from_secs(20);
+/// For whoever is let through, in milliseconds on two busy cores.
+const CONTROL_LIMIT: u32 = 10_000;
+/// What is dropped stays silent for as long as one waits.
+const AGENT_LIMIT: u32 = 3_000;
 
 #[test]
 fn connections_from_before_the_label_are_cut() {
     let [late, never] = WORLD.pods(&[PodPlan::late_agent("late"), PodPlan::late_agent("never-labelled")]);
     let open = |pod: &Pod, to: &str| {
-        let mut old = pod.start_probe(&format!("--limit 3000 old --to {to}"));
+        let mut old = pod.start_probe(&format!("--limit {CONTROL_LIMIT} old --to {to}"));
         old.line_with("ready", SOON);
         old
     };
@@ -47,17 +49,18 @@ fn a_network_namespace_made_in_the_pod_leads_nowhere() {
 #[test]
 fn a_socket_passed_in_from_another_cgroup_ends_at_the_veth() {
     let arena = WORLD.ring.enter();
-    let borrowed = |pod: &Pod| {
+    let borrowed = |pod: &Pod, limit: u32| {
         let name = unique("/tmp/lent");
         // Made in the pod's network by a process of the machine, so that no hook of the pod's cgroup serves it.
         let outside = format!("/proc/{}/root{name}", pod.process());
-        let mut lender = WORLD.probe_command(&pod.netns(), &format!("lend --to 10.96.0.1:443 --at {outside}"));
+        let mut lender =
+            WORLD.probe_command(&pod.netns(), &format!("--limit {limit} lend --to 10.96.0.1:443 --at {outside}"));
         let _lender = Running::start(&mut lender);
-        pod.probe(&format!("--limit 3000 borrow --to 10.96.0.1:443 --at {name}"))
+        pod.probe(&format!("--limit {limit} borrow --to 10.96.0.1:443 --at {name}"))
     };
-    let found = borrowed(&arena.ordinary);
+    let found = borrowed(&arena.ordinary, CONTROL_LIMIT);
     assert!(WORLD.is_api_server(&found), "{found:?}");
-    assert_ends_at_the_veth(&arena.agent, || borrowed(&arena.agent));
+    assert_ends_at_the_veth(&arena.agent, || borrowed(&arena.agent, AGENT_LIMIT));
 }
 
 #[test]
@@ -65,16 +68,16 @@ fn a_process_moved_to_another_cgroup_ends_at_the_veth() {
     let arena = WORLD.ring.enter();
     let elsewhere = arena.agent.node.daemons_cgroup.join(unique("e2e-elsewhere"));
     fs::create_dir_all(&elsewhere).unwrap();
-    let moved = |pod: &Pod| {
-        let mut probe = pod.start_probe("--wait --limit 3000 connect --to 10.96.0.1:443");
+    let moved = |pod: &Pod, limit: u32| {
+        let mut probe = pod.start_probe(&format!("--wait --limit {limit} connect --to 10.96.0.1:443"));
         let ready = probe.line_with("ready", SOON);
         let inside = ready.trim_start_matches("ready ");
         fs::write(elsewhere.join("cgroup.procs"), on_the_machine(pod, inside).to_string()).unwrap();
         go_on(&mut probe)
     };
-    let found = moved(&arena.ordinary);
+    let found = moved(&arena.ordinary, CONTROL_LIMIT);
     assert!(WORLD.is_api_server(&found), "{found:?}");
-    assert_ends_at_the_veth(&arena.agent, || moved(&arena.agent));
+    assert_ends_at_the_veth(&arena.agent, || moved(&arena.agent, AGENT_LIMIT));
 }
 
 #[track_caller]
