@@ -87,10 +87,12 @@ enum Vector {
         #[arg(long, value_enum, default_value = "plain")]
         how: bind::How,
     },
-    /// Listens without `bind`, again and again, and says which ports it was given.
+    /// Listens without `bind` to a port, again and again, and says which ports it was given.
     ListenUnbound {
         #[arg(long)]
         times: u32,
+        #[arg(long, value_enum, default_value = "listen")]
+        how: bind::Unbound,
     },
     /// Connects, says `ready`, waits for a line, and only then asks its question.
     Old {
@@ -174,8 +176,8 @@ fn run(command: &Command, met: Finding) -> io::Result<Finding> {
         Vector::Flood { to, times } => Ok(answered(datagram::flood(*to, *times)?.to_string())),
         Vector::Packet(packet) => speak_on(packet.open(limit)?, packet.speak, met),
         Vector::Bind { port, at, how } => Ok(answered(bind::listen(*port, *at, *how, limit)?)),
-        Vector::ListenUnbound { times } => {
-            let ports: Vec<String> = bind::listen_unbound(*times)?.iter().map(u16::to_string).collect();
+        Vector::ListenUnbound { times, how } => {
+            let ports: Vec<String> = bind::listen_unbound(*times, *how, limit)?.iter().map(u16::to_string).collect();
             Ok(answered(ports.join(" ")))
         }
         Vector::Old { to } => {

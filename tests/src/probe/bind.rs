@@ -42,8 +42,19 @@ pub(super) enum How {
     Transparent,
     /// As a socket of Multipath TCP.
     Multipath,
-    /// By `IORING_OP_BIND`.
+    /// By `IORING_OP_BIND` and `IORING_OP_LISTEN`.
     IoUring,
+}
+
+/// How a socket comes to listen at a port that the kernel chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Unbound {
+    /// `listen`.
+    Listen,
+    /// `IORING_OP_LISTEN`.
+    IoUring,
+    /// `bind` to port 0, then `listen`.
+    BindToZero,
 }
 
 /// Binds and listens.
@@ -73,21 +84,28 @@ pub(super) fn listen(port: u16, at: At, how: How, limit: Duration) -> io::Result
     }
     if how == How::IoUring {
         uring::bind(&socket, address, limit)?;
+        uring::listen(&socket, 1, limit)?;
     } else {
         socket.bind(&address.into())?;
+        socket.listen(1)?;
     }
-    socket.listen(1)?;
     Ok(local(&socket)?.to_string())
 }
 
-/// `listen` without `bind`, `times` times over, all sockets held: the kernel chooses the ports. Returns them.
-pub(super) fn listen_unbound(times: u32) -> io::Result<Vec<u16>> {
+/// `listen` without `bind` to a port, `times` times over, all sockets held: the kernel chooses the ports. Returns them.
+pub(super) fn listen_unbound(times: u32, how: Unbound, limit: Duration) -> io::Result<Vec<u16>> {
     let mut held = Vec::new();
     let mut ports = Vec::new();
     for turn in 0..times {
-        let domain = if turn % 2 == 0 { Domain::IPV4 } else { Domain::IPV6 };
-        let socket = Socket::new(domain, Type::STREAM, None)?;
-        match socket.listen(1) {
+        let any: IpAddr = if turn % 2 == 0 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let any = SocketAddr::new(any, 0);
+        let socket = Socket::new(Domain::for_address(any), Type::STREAM, None)?;
+        let listening = match how {
+            Unbound::Listen => socket.listen(1),
+            Unbound::IoUring => uring::listen(&socket, 1, limit),
+            Unbound::BindToZero => socket.bind(&any.into()).and_then(|()| socket.listen(1)),
+        };
+        match listening {
             Ok(()) => ports.push(local(&socket)?.port()),
             // No port is left to choose from.
             Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => break,
