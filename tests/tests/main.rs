@@ -28,6 +28,8 @@ mod silence;
 mod sockets;
 #[path = "main/table.rs"]
 mod table;
+#[path = "main/tampering.rs"]
+mod tampering;
 
 /// Shared by all tests: one cluster, one guard on each node.
 static WORLD: LazyLock<World> = LazyLock::new(World::set_up);
