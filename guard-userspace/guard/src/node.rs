@@ -18,11 +18,11 @@ mod registry;
 mod reports;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use arc_swap::ArcSwap;
 use guard_certificates::{Reload, Serving};
 use guard_identity::{PodUid, TokenVerifier, VerifierOptions};
@@ -174,10 +174,17 @@ impl Node {
         let certificate =
             Serving::load(&args.serving_certificate, &args.serving_key).context("the serving certificate")?;
         let mount_point = guard_workload::mount_point()?;
-        let cgroups = CgroupTree::new(match &args.cgroup_root {
+        let cgroups = match &args.cgroup_root {
             Some(root) => mount_point.join(root.strip_prefix("/").unwrap_or(root)),
             None => mount_point,
-        });
+        };
+        // No pod would ever be found below the one, nor any token below the other.
+        is_folder(&cgroups, "--cgroup-root: it is the kubelet's own --cgroup-root, and cgroup2 must be visible here")?;
+        is_folder(
+            &args.kubelet_root,
+            "--kubelet-root: it is the kubelet's --root-dir, and must be mounted into a pod",
+        )?;
+        let cgroups = CgroupTree::new(cgroups);
         let host = Arc::new(Netns::current()?);
         let mut kernel = Kernel::open(&options(args, &config)?).context("setting up enforcement in the kernel")?;
         let enrolled = kernel.enrolled().filter_map(|pinned| pinned.pod.parse().ok()).collect();
@@ -290,6 +297,11 @@ fn options(args: &Args, config: &Config) -> Result<Options> {
     options.nat64_prefix = config.nat64_prefix().unwrap_or(options.nat64_prefix);
     options.log_group = args.log_group.unwrap_or(options.log_group);
     Ok(options)
+}
+
+fn is_folder(path: &Path, option: &str) -> Result<()> {
+    ensure!(path.is_dir(), "{} is no directory; check {option}", path.display());
+    Ok(())
 }
 
 /// The last good certificate stays where a new one can't be used.

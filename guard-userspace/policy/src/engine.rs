@@ -41,6 +41,11 @@ impl Engine {
         Ok(Self { policies })
     }
 
+    /// Whether there is no policy at all, so that everything is allowed.
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty()
+    }
+
     /// Decides on one request. A denial by any policy stands; in each policy the first matching rule counts.
     pub fn decide(&self, workload: &Workload, caller: &Caller, request: &RequestInfo) -> Decision {
         let applicable = self.policies.iter().filter(|policy| policy.applies_to(workload, caller));

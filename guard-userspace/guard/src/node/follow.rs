@@ -89,7 +89,7 @@ impl Follower {
             self.certificates.addresses(self.upstream.subscribe()).map(Change::Certified).boxed(),
         ]);
         let (mut view, mut seen) = (View::default(), [false; 6]);
-        let mut applied = None;
+        let (mut applied, mut registered) = (None, true);
         // Not a pause without changes: a busy cluster has none.
         let mut ensure = tokio::time::interval(ENSURE);
         ensure.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -115,6 +115,14 @@ impl Follower {
                 Some(Change::Nodes(nodes)) => {
                     seen[2] = true;
                     view.set_nodes(nodes.values());
+                    let is_known = nodes.contains_key(&(String::new(), self.node.clone()));
+                    if registered && !is_known {
+                        tracing::warn!(
+                            node = self.node,
+                            "no Node has this name, so no pod is guarded here; is --node-name the kubelet's?"
+                        );
+                    }
+                    registered = is_known;
                 }
                 Some(Change::Certified(addresses)) => {
                     seen[3] = true;

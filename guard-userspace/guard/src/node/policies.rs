@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use arc_swap::ArcSwap;
 use guard_policy::Engine;
 
@@ -55,9 +55,35 @@ impl Policies {
 
 fn read(file: &Path) -> Result<Engine> {
     let text = std::fs::read_to_string(file).with_context(|| format!("reading the deny list {}", file.display()))?;
-    Engine::from_yaml(&text, &file.display().to_string()).context("the deny list does not compile")
+    compile(&text, file)
+}
+
+fn compile(text: &str, file: &Path) -> Result<Engine> {
+    let engine = Engine::from_yaml(text, &file.display().to_string()).context("the deny list does not compile")?;
+    // One that is being written is empty for a moment, and an empty one would allow everything.
+    ensure!(
+        !engine.is_empty(),
+        "the deny list {} holds no GuardPolicy; if nothing is to be denied, leave --deny-list out",
+        file.display()
+    );
+    Ok(engine)
 }
 
 fn modified(file: &Path) -> Option<SystemTime> {
     std::fs::metadata(file).and_then(|metadata| metadata.modified()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deny_list_without_a_policy_is_refused() {
+        let file = Path::new("deny.yaml");
+        for text in ["", "# nothing yet\n", "---\n"] {
+            assert!(compile(text, file).unwrap_err().to_string().contains("no GuardPolicy"), "{text:?}");
+        }
+        let policy = "apiVersion: egressguard.io/v1alpha1\nkind: GuardPolicy\nmetadata: {name: p}\nspec: {}\n";
+        assert!(compile(policy, file).is_ok());
+    }
 }
