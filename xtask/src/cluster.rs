@@ -23,11 +23,11 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use cleanup::END;
-pub use cleanup::down;
 pub use owner::{disown, own, sweep};
 pub use status::{Part, names, status};
 pub use up::{UpOptions, up};
 
+use crate::lock;
 use crate::netns;
 use crate::paths::Paths;
 use crate::run;
@@ -168,6 +168,17 @@ pub struct Node {
     pub logs: PathBuf,
     /// What the containers wrote: the kubelet's `podLogsDir`.
     pub pod_logs: PathBuf,
+}
+
+/// Ends the cluster and removes its state. What is not there is no error; one that is being brought up is waited for.
+pub fn down(paths: &Paths, name: &Name) -> Result<()> {
+    let _lock = hold(paths, name)?;
+    cleanup::down(paths, name)
+}
+
+/// One at a time brings this cluster up or down.
+fn hold(paths: &Paths, name: &Name) -> Result<fs::File> {
+    lock::hold(&paths.clusters().join(format!("{name}.lock")), "`cluster up` or `down` of the same name")
 }
 
 impl Cluster {

@@ -19,8 +19,8 @@ use crate::wait::Wait;
 /// Longest that killed processes may take to end, on two busy cores with a busy disk.
 pub(crate) const END: Duration = Duration::from_mins(1);
 
-/// Ends the cluster and removes its state. What is not there is no error.
-pub fn down(paths: &Paths, name: &Name) -> Result<()> {
+/// See [`super::down`]; the caller holds the cluster.
+pub(super) fn down(paths: &Paths, name: &Name) -> Result<()> {
     stop(paths, name)?;
     let dir = Cluster::dir_of(paths, name);
     if dir.exists() {

@@ -49,7 +49,7 @@ pub fn up(paths: &Paths, options: &UpOptions, progress: &Progress) -> Result<Clu
     if !(1..=network::MOST_NODES).contains(&options.nodes) {
         bail!("a cluster has 1 to {} nodes, not {}", network::MOST_NODES, options.nodes);
     }
-    let _lock = lock::hold(&paths.clusters().join(format!("{}.lock", options.name)), "`cluster up` of the same name")?;
+    let _lock = super::hold(paths, &options.name)?;
     if let Some(cluster) = running(paths, options)? {
         progress.note(&format!("cluster {} is up already", options.name));
         return Ok(cluster);
