@@ -22,6 +22,8 @@ mod life;
 mod listener;
 #[path = "main/other_doors.rs"]
 mod other_doors;
+#[path = "main/other_nodes.rs"]
+mod other_nodes;
 #[path = "main/silence.rs"]
 mod silence;
 #[path = "main/sockets.rs"]

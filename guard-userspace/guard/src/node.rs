@@ -11,6 +11,7 @@ mod events;
 mod exporter;
 mod follow;
 mod metrics;
+mod node_addresses;
 mod observer;
 mod policies;
 mod proof;

@@ -227,7 +227,7 @@ impl Starter<'_> {
 
     /// Everything that a pod needs: nodes that are Ready, Services that work, the default `ServiceAccount`.
     fn ready(&self) -> Result<()> {
-        for node in &self.cluster.nodes {
+        for (index, node) in self.cluster.nodes.iter().enumerate() {
             let kubelet = self.find(&format!("{}/kubelet", node.name))?;
             self.wait(&format!("node {}", node.name), &kubelet, || {
                 let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status} {.status.conditions[?(@.type==\"Ready\")].message}";
@@ -237,6 +237,11 @@ impl Starter<'_> {
                     Err(error) => Some(last_line(&error)),
                 })
             })?;
+            // As a controller-manager would that hands out the ranges.
+            let ranges = network::pod_cidrs(index);
+            let ranges =
+                format!(r#"{{"spec":{{"podCIDR":"{}","podCIDRs":["{}","{}"]}}}}"#, ranges[0], ranges[0], ranges[1]);
+            self.cluster.kubectl_output(["patch", "node", &node.name, "--patch", &ranges])?;
             let proxy = self.find(&format!("{}/kube-proxy", node.name))?;
             self.wait(&proxy.name.clone(), &proxy, || proxy_is_healthy(&node.netns))?;
         }

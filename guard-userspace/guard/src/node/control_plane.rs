@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::{Node, Service as ServiceObject};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use super::config::ControlPlane;
-use super::doors::{self, Entrances, Targets};
+use super::doors::{self, Entrances, Nodes, Targets};
+use super::node_addresses;
 
 /// The kubelet (10250, and 10255 read-only) and etcd (clients, peers).
 const NODE_TCP_PORTS: [u16; 4] = [10250, 10255, 2379, 2380];
@@ -34,8 +35,10 @@ pub(super) struct View {
     last_endpoints: BTreeSet<SocketAddr>,
     /// Further addresses of API servers: those that their certificates are for.
     certified: BTreeSet<IpAddr>,
-    /// Addresses of nodes, by name.
+    /// Addresses of nodes that their objects list, by name.
     nodes: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// Addresses that nodes have besides, as far as their objects let it be known, by name.
+    unlisted: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Where Services are entered on other machines, by the Service's namespace and name.
     entrances: BTreeMap<(String, String), Entrances>,
     /// Where Services lead, by the slice's namespace and name.
@@ -75,10 +78,12 @@ impl View {
 
     /// Exactly these nodes are there.
     pub(super) fn set_nodes<'a>(&mut self, nodes: impl IntoIterator<Item = &'a Node>) {
-        self.nodes = nodes
-            .into_iter()
-            .map(|node| (node.metadata.name.clone().unwrap_or_default(), node_addresses(node)))
-            .collect();
+        (self.nodes, self.unlisted) = (BTreeMap::new(), BTreeMap::new());
+        for node in nodes {
+            let name = node.metadata.name.clone().unwrap_or_default();
+            self.nodes.insert(name.clone(), node_addresses::listed(node));
+            self.unlisted.insert(name, node_addresses::unlisted(node));
+        }
     }
 
     /// Exactly these Services are there that can be entered on other machines.
@@ -137,14 +142,21 @@ impl View {
                 service: Service::ApiServer { port: endpoint.port() },
             }),
         );
+        let nodes = self.node_addresses(node);
         // A control plane's machine need not be a node; its etcd is as near to the API server as a node's.
-        let machines: BTreeSet<IpAddr> =
-            self.nodes.values().flatten().copied().chain(self.last_endpoints.iter().map(SocketAddr::ip)).collect();
+        let machines: BTreeSet<IpAddr> = nodes
+            .own
+            .iter()
+            .chain(&nodes.others)
+            .copied()
+            .chain(self.last_endpoints.iter().map(SocketAddr::ip))
+            .collect();
         for address in machines {
             let refused = |protocol, port| Entry { address, service: Service::Refused { protocol, port } };
             entries.extend(NODE_TCP_PORTS.map(|port| refused(None, port)));
             entries.extend(OVERLAY_UDP_PORTS.map(|port| refused(Some(PROTOCOL_UDP), port)));
         }
+        entries.extend(self.api_servers_on_unlisted_addresses(node));
         let mut local_ports: BTreeSet<_> = configured.local_ports().collect();
         local_ports.extend(NODE_TCP_PORTS.map(|port| (PROTOCOL_TCP, port)));
         local_ports.extend(OVERLAY_UDP_PORTS.map(|port| (PROTOCOL_UDP, port)));
@@ -153,11 +165,43 @@ impl View {
         let is_own = |endpoint: &&SocketAddr| own.is_some_and(|addresses| addresses.contains(&endpoint.ip()));
         local_ports.extend(self.last_endpoints.iter().filter(is_own).map(|endpoint| (PROTOCOL_TCP, endpoint.port())));
         let mut set = ControlPlaneSet { entries, local_ports };
-        let others = self.nodes.iter().filter(|(name, _)| *name != node).flat_map(|(_, addresses)| addresses).copied();
-        let doors =
-            doors::entries(&self.entrances, &self.targets, &others.collect(), |endpoint| contains(&set, endpoint));
+        let doors = doors::entries(&self.entrances, &self.targets, &nodes, |endpoint| contains(&set, endpoint));
         set.entries.extend(doors);
         set
+    }
+
+    /// An API server answers on every address of its node, unlisted ones too.
+    fn api_servers_on_unlisted_addresses(&self, node: &str) -> impl Iterator<Item = Entry> {
+        let others = self.unlisted.iter().filter(move |(name, _)| *name != node);
+        others.flat_map(|(name, unlisted)| {
+            let listed = self.nodes.get(name);
+            let here = self
+                .last_endpoints
+                .iter()
+                .filter(move |endpoint| listed.is_some_and(|listed| listed.contains(&endpoint.ip())));
+            let own = move |address| listed.is_some_and(|listed| listed.contains(address));
+            here.flat_map(move |endpoint| {
+                let service = Service::Refused { protocol: None, port: endpoint.port() };
+                unlisted
+                    .iter()
+                    .filter(move |address| !own(address))
+                    .map(move |address| Entry { address: *address, service })
+            })
+        })
+    }
+
+    /// Of this node the listed ones: whatever else is its own, netfilter knows. Of the others all that are known.
+    fn node_addresses(&self, node: &str) -> Nodes {
+        let others = |addresses: &BTreeMap<String, BTreeSet<IpAddr>>| -> Vec<IpAddr> {
+            addresses.iter().filter(|(name, _)| *name != node).flat_map(|(_, addresses)| addresses).copied().collect()
+        };
+        let own = self.nodes.get(node).cloned().unwrap_or_default();
+        let others = others(&self.nodes)
+            .into_iter()
+            .chain(others(&self.unlisted))
+            .filter(|address| !own.contains(address))
+            .collect();
+        Nodes { own, others }
     }
 
     /// What a gate must find refused, or intercepted: a choice that shows each kind of entry once or more.
@@ -201,12 +245,6 @@ pub(super) fn endpoints(slice: &EndpointSlice) -> BTreeSet<SocketAddr> {
         .filter_map(|address| address.parse().ok())
         .flat_map(|address: IpAddr| ports.iter().map(move |port| SocketAddr::new(address, *port)))
         .collect()
-}
-
-/// Host names are left out: what they resolve to is listed as well where the node has such an address.
-fn node_addresses(node: &Node) -> BTreeSet<IpAddr> {
-    let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
-    addresses.filter_map(|address| address.address.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -279,6 +317,30 @@ mod tests {
         }
         assert!(set.local_ports.contains(&(PROTOCOL_TCP, 10250)));
         assert!(set.local_ports.contains(&(PROTOCOL_UDP, 8472)));
+    }
+
+    #[test]
+    fn other_nodes_are_closed_at_the_addresses_that_they_have_in_their_pods_network() {
+        let with_range = |name: &str, address: &str, range: &str| -> Node {
+            let mut node = node(name, &[address]);
+            node.spec = serde_json::from_value(json!({"podCIDRs": [range]})).unwrap();
+            node
+        };
+        let mut view = view();
+        view.set_nodes([
+            &with_range("cp", "192.168.0.1", "10.1.0.0/24"),
+            &with_range("n1", "192.168.0.2", "10.1.1.0/24"),
+            &with_range("n2", "192.168.0.3", "10.1.2.0/24"),
+        ]);
+        let set = view.control_plane("n1", &ControlPlane::default());
+        let refused = |address, port| set.entries.contains(&entry(address, Service::Refused { protocol: None, port }));
+        assert!(refused("10.1.2.1", 10250) && refused("10.1.2.0", 10250) && refused("10.1.0.1", 10250));
+        assert!(refused("10.1.0.1", 6443), "the API server answers there as well");
+        assert!(!refused("10.1.2.1", 6443));
+        let overlay = Service::Refused { protocol: Some(PROTOCOL_UDP), port: 4789 };
+        assert!(set.entries.contains(&entry("10.1.2.1", overlay)));
+        let own: IpAddr = "10.1.1.1".parse().unwrap();
+        assert!(!set.entries.iter().any(|entry| entry.address == own), "netfilter knows this node's own addresses");
     }
 
     #[test]

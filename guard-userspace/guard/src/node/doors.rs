@@ -1,7 +1,7 @@
 //! Services that lead to the control plane from another node: a NodePort there, a load balancer in front of it.
 //!
-//! What this node's kube-proxy rewrites (ClusterIPs, `externalIPs`, its own NodePorts), netfilter sees behind the veth. What another machine
-//! rewrites, nobody sees there: the packet has lost the agents' mark on its way. So these addresses join the set.
+//! What this node's kube-proxy rewrites (ClusterIPs, its own NodePorts), netfilter sees behind the veth. What another machine rewrites, nobody
+//! sees there: the packet has lost the agents' mark on its way. So these addresses join the set.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -15,6 +15,10 @@ use super::control_plane::endpoints;
 
 /// SCTP has the same number in Services as on the wire.
 const PROTOCOL_SCTP: u8 = 132;
+
+/// Entries that NodePorts may take, and again those that addresses of Services may take: together a quarter of what the kernel's map holds.
+/// Who may write Services may write any number of them.
+const MAX_ENTRIES: usize = 8_192;
 
 /// A Service by namespace and name.
 type ServiceName = (String, String);
@@ -30,7 +34,19 @@ pub(super) struct Targets {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Entrances {
     node_ports: BTreeSet<(u8, u16)>,
-    balancers: BTreeSet<(IpAddr, u8, u16)>,
+    /// Of load balancers, and `externalIPs`: this node's kube-proxy rewrites those as well, but another's may know of them first, and what was
+    /// connected by then stays so.
+    addresses: BTreeSet<IpAddr>,
+    /// The ports at each of the addresses.
+    ports: BTreeSet<(u8, u16)>,
+}
+
+/// The addresses of nodes.
+pub(super) struct Nodes {
+    /// Of this one.
+    pub(super) own: BTreeSet<IpAddr>,
+    /// Of all others.
+    pub(super) others: BTreeSet<IpAddr>,
 }
 
 impl Targets {
@@ -45,18 +61,19 @@ impl Targets {
 impl Entrances {
     /// Of a Service; `None` where it has none but on each node's own kube-proxy.
     pub(super) fn of(service: &ServiceObject) -> Option<Self> {
-        let ports: Vec<_> = service.spec.as_ref()?.ports.iter().flatten().collect();
+        let spec = service.spec.as_ref()?;
+        let ports: Vec<_> = spec.ports.iter().flatten().collect();
         let number = |port: i32| u16::try_from(port).ok();
         let node_ports = ports.iter().filter_map(|port| Some((protocol(port), number(port.node_port?)?))).collect();
         let ingress = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-        let addresses = ingress.iter().flat_map(|status| status.ingress.iter().flatten());
-        let addresses: Vec<IpAddr> = addresses.filter_map(|point| point.ip.as_ref()?.parse().ok()).collect();
-        let balancers = addresses
-            .iter()
-            .flat_map(|address| ports.iter().filter_map(|port| Some((*address, protocol(port), number(port.port)?))))
-            .collect();
-        let entrances = Self { node_ports, balancers };
-        (entrances != Self::default()).then_some(entrances)
+        let balancers =
+            ingress.iter().flat_map(|status| status.ingress.iter().flatten()).filter_map(|point| point.ip.as_ref());
+        let external = spec.external_ips.iter().flatten();
+        let addresses: BTreeSet<IpAddr> =
+            balancers.chain(external).filter_map(|address| address.parse().ok()).collect();
+        let ports = ports.iter().filter_map(|port| Some((protocol(port), number(port.port)?))).collect();
+        let entrances = Self { node_ports, addresses, ports };
+        (!entrances.node_ports.is_empty() || !entrances.addresses.is_empty()).then_some(entrances)
     }
 }
 
@@ -64,27 +81,97 @@ impl Entrances {
 pub(super) fn entries(
     entrances: &BTreeMap<ServiceName, Entrances>,
     targets: &BTreeMap<ServiceName, Targets>,
-    other_nodes: &BTreeSet<IpAddr>,
+    nodes: &Nodes,
     leads_there: impl Fn(SocketAddr) -> bool,
 ) -> BTreeSet<Entry> {
-    let guilty = targets.values().filter(|slice| slice.endpoints.iter().any(|endpoint| leads_there(*endpoint)));
-    let guilty: BTreeSet<_> = guilty.map(|slice| &slice.service).collect();
-    let mut entries = BTreeSet::new();
-    for doors in guilty.iter().filter_map(|service| entrances.get(*service)) {
-        let refused = |protocol, port| Service::Refused { protocol: Some(protocol), port };
-        for (protocol, port) in &doors.node_ports {
-            entries.extend(
-                other_nodes.iter().map(|address| Entry { address: *address, service: refused(*protocol, *port) }),
-            );
+    let guilty = guilty(entrances, targets, nodes, leads_there);
+    let doors: Vec<_> = guilty.into_iter().filter_map(|service| entrances.get(service)).collect();
+    let mut entries = node_ports(&doors, nodes);
+    entries.extend(addresses(&doors, nodes));
+    entries
+}
+
+/// The Services that lead there, be it by way of each other: what one node has rewritten to a NodePort of another, that one rewrites again.
+fn guilty<'a>(
+    entrances: &BTreeMap<ServiceName, Entrances>,
+    targets: &'a BTreeMap<ServiceName, Targets>,
+    nodes: &Nodes,
+    leads_there: impl Fn(SocketAddr) -> bool,
+) -> BTreeSet<&'a ServiceName> {
+    let (mut by_endpoint, mut by_node_port) = (BTreeMap::<_, Vec<_>>::new(), BTreeMap::<_, Vec<_>>::new());
+    let mut waiting = Vec::new();
+    for Targets { service, endpoints } in targets.values() {
+        for endpoint in endpoints {
+            if leads_there(*endpoint) {
+                waiting.push(service);
+            }
+            by_endpoint.entry(*endpoint).or_default().push(service);
+            if nodes.own.contains(&endpoint.ip()) || nodes.others.contains(&endpoint.ip()) {
+                by_node_port.entry(endpoint.port()).or_default().push(service);
+            }
         }
-        entries.extend(
+    }
+    let mut guilty = BTreeSet::new();
+    while let Some(service) = waiting.pop() {
+        let Some(doors) = entrances.get(service).filter(|_| guilty.insert(service)) else {
+            continue;
+        };
+        let node_ports = doors.node_ports.iter().filter_map(|(_, port)| by_node_port.get(port));
+        let places = doors.addresses.iter().flat_map(|address| {
+            doors.ports.iter().filter_map(|(_, port)| by_endpoint.get(&SocketAddr::new(*address, *port)))
+        });
+        waiting.extend(node_ports.chain(places).flatten().filter(|service| !guilty.contains(*service)));
+    }
+    guilty
+}
+
+/// NodePorts on other nodes; those nodes as a whole where the ports are too many to be listed.
+fn node_ports(doors: &[&Entrances], nodes: &Nodes) -> BTreeSet<Entry> {
+    let ports: BTreeSet<_> = doors.iter().flat_map(|doors| doors.node_ports.iter().copied()).collect();
+    if ports.is_empty() {
+        return BTreeSet::new();
+    }
+    if ports.len().saturating_mul(nodes.others.len()) <= MAX_ENTRIES {
+        return nodes.others.iter().flat_map(|address| ports.iter().map(|port| refused(*address, *port))).collect();
+    }
+    closed(&nodes.others, nodes)
+}
+
+/// Balancers and `externalIPs`, likewise.
+fn addresses(doors: &[&Entrances], nodes: &Nodes) -> BTreeSet<Entry> {
+    let count: usize = doors
+        .iter()
+        .map(|doors| doors.addresses.len().saturating_mul(doors.ports.len()))
+        .fold(0, usize::saturating_add);
+    if count <= MAX_ENTRIES {
+        let of = |doors: &Entrances| {
+            let ports = doors.ports.clone();
             doors
-                .balancers
-                .iter()
-                .map(|(address, protocol, port)| Entry { address: *address, service: refused(*protocol, *port) }),
+                .addresses
+                .clone()
+                .into_iter()
+                .flat_map(move |address| ports.clone().into_iter().map(move |port| refused(address, port)))
+        };
+        return doors.iter().flat_map(|doors| of(doors)).collect();
+    }
+    closed(&doors.iter().flat_map(|doors| doors.addresses.iter().copied()).collect(), nodes)
+}
+
+fn refused(address: IpAddr, (protocol, port): (u8, u16)) -> Entry {
+    Entry { address, service: Service::Refused { protocol: Some(protocol), port } }
+}
+
+/// Every port. Of this node's own addresses none: there netfilter sees what a port leads to, and the kubelet's probes come from there.
+fn closed(addresses: &BTreeSet<IpAddr>, nodes: &Nodes) -> BTreeSet<Entry> {
+    let left_out = addresses.len().saturating_sub(MAX_ENTRIES);
+    if left_out > 0 {
+        tracing::error!(
+            left_out,
+            "Services that lead to the control plane have more addresses than the control-plane set can hold; who writes so many?"
         );
     }
-    entries
+    let foreign = addresses.difference(&nodes.own).take(MAX_ENTRIES);
+    foreign.map(|address| Entry { address: *address, service: Service::All }).collect()
 }
 
 fn protocol(port: &ServicePort) -> u8 {
@@ -113,27 +200,104 @@ mod tests {
         Targets::of(&serde_json::from_value(slice).unwrap()).unwrap()
     }
 
+    fn name(name: &str) -> ServiceName {
+        ("x".to_owned(), name.to_owned())
+    }
+
+    fn nodes() -> Nodes {
+        let set = |address: &str| BTreeSet::from([address.parse().unwrap()]);
+        Nodes { own: set("192.168.0.2"), others: set("192.168.0.3") }
+    }
+
+    fn entry(address: &str, port: u16) -> Entry {
+        refused(address.parse().unwrap(), (PROTOCOL_TCP, port))
+    }
+
+    fn is_api_server(endpoint: SocketAddr) -> bool {
+        endpoint == "192.168.0.1:6443".parse().unwrap()
+    }
+
     #[test]
-    fn a_node_port_and_a_balancer_that_lead_to_the_api_server_are_in_the_set() {
+    fn what_leads_to_the_api_server_on_other_machines_is_in_the_set() {
         let door = service(json!({
-            "spec": {"type": "LoadBalancer", "ports": [{"port": 443, "nodePort": 30443, "targetPort": 6443}]},
+            "spec": {
+                "type": "LoadBalancer", "externalIPs": ["203.0.113.7"],
+                "ports": [{"port": 443, "nodePort": 30443, "targetPort": 6443}],
+            },
             "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.9"}, {"hostname": "lb.example"}]}},
         }));
-        let name = |name: &str| ("x".to_owned(), name.to_owned());
         let entrances = BTreeMap::from([(name("door"), door.clone().unwrap()), (name("shop"), door.unwrap())]);
         let targets = BTreeMap::from([
             (name("1"), slice("door", "192.168.0.1", 6443)),
             (name("2"), slice("shop", "10.1.0.7", 8443)),
         ]);
-        let nodes = BTreeSet::from(["192.168.0.3".parse().unwrap()]);
-        let api_server: SocketAddr = "192.168.0.1:6443".parse().unwrap();
-        let found = entries(&entrances, &targets, &nodes, |endpoint| endpoint == api_server);
-        let entry = |address: &str, port| Entry {
-            address: address.parse().unwrap(),
-            service: Service::Refused { protocol: Some(PROTOCOL_TCP), port },
-        };
-        assert_eq!(found, BTreeSet::from([entry("192.168.0.3", 30443), entry("203.0.113.9", 443)]));
-        assert_eq!(entries(&entrances, &targets, &nodes, |_| false), BTreeSet::new());
+        let found = entries(&entrances, &targets, &nodes(), is_api_server);
+        assert_eq!(
+            found,
+            BTreeSet::from([entry("192.168.0.3", 30443), entry("203.0.113.7", 443), entry("203.0.113.9", 443)])
+        );
+        assert_eq!(entries(&entrances, &targets, &nodes(), |_| false), BTreeSet::new());
+    }
+
+    #[test]
+    fn a_service_that_leads_to_another_services_door_leads_there_too() {
+        let door = |port: u16| service(json!({"spec": {"ports": [{"port": 443, "nodePort": port}]}})).unwrap();
+        let entrances = BTreeMap::from([
+            (name("a"), door(30001)),
+            (name("b"), door(30002)),
+            (name("c"), door(30003)),
+            (name("d"), door(30004)),
+        ]);
+        let targets = BTreeMap::from([
+            (name("1"), slice("a", "192.168.0.1", 6443)),
+            // On this very node, and on another.
+            (name("2"), slice("b", "192.168.0.2", 30001)),
+            (name("3"), slice("c", "192.168.0.3", 30002)),
+            // A pod with that port is no door.
+            (name("4"), slice("d", "10.1.0.7", 30001)),
+        ]);
+        let found = entries(&entrances, &targets, &nodes(), is_api_server);
+        assert_eq!(found, [30001, 30002, 30003].map(|port| entry("192.168.0.3", port)).into());
+    }
+
+    #[test]
+    fn a_service_that_leads_to_a_balancer_in_front_of_the_api_server_leads_there_too() {
+        let balancer = json!({
+            "spec": {"ports": [{"port": 443}]},
+            "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.9"}]}},
+        });
+        let door = json!({"spec": {"ports": [{"port": 80, "nodePort": 30001}]}});
+        let entrances =
+            BTreeMap::from([(name("balancer"), service(balancer).unwrap()), (name("door"), service(door).unwrap())]);
+        let targets = BTreeMap::from([
+            (name("1"), slice("balancer", "192.168.0.1", 6443)),
+            (name("2"), slice("door", "203.0.113.9", 443)),
+        ]);
+        let found = entries(&entrances, &targets, &nodes(), is_api_server);
+        assert_eq!(found, BTreeSet::from([entry("203.0.113.9", 443), entry("192.168.0.3", 30001)]));
+    }
+
+    #[test]
+    fn more_doors_than_can_be_listed_close_the_whole_address() {
+        let ports: Vec<_> = (0..200).map(|number| json!({"port": 1000 + number, "nodePort": 30000 + number})).collect();
+        let addresses: Vec<_> = (0..200).map(|number| json!({"ip": format!("203.0.113.{number}")})).collect();
+        let flood = json!({
+            "spec": {"ports": ports, "externalIPs": ["192.168.0.2"]},
+            "status": {"loadBalancer": {"ingress": addresses}},
+        });
+        let entrances = BTreeMap::from([(name("flood"), service(flood).unwrap())]);
+        let targets = BTreeMap::from([(name("1"), slice("flood", "192.168.0.1", 6443))]);
+        let found = entries(&entrances, &targets, &nodes(), is_api_server);
+        let all = |address: &str| Entry { address: address.parse().unwrap(), service: Service::All };
+        assert!(found.contains(&all("203.0.113.0")) && found.contains(&all("203.0.113.199")));
+        assert!(!found.contains(&all("192.168.0.2")), "the kubelet's probes come from this node's own address");
+        assert!(found.contains(&entry("192.168.0.3", 30000)), "NodePorts are few enough to be told apart");
+        assert_eq!(found.len(), 400);
+
+        let many = (0..100).map(|number| IpAddr::from([10, 0, 0, number])).collect();
+        let found = entries(&entrances, &targets, &Nodes { others: many, ..nodes() }, is_api_server);
+        assert!(found.contains(&all("10.0.0.99")));
+        assert_eq!(found.len(), 300);
     }
 
     #[test]
