@@ -12,9 +12,10 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::changes::Watcher;
-use crate::keeper::{Announce, Keeper, Surroundings, Wanted};
+use crate::keeper::{Announce, Keeper, LINGER, Surroundings, Wanted};
 use crate::lifecycle::Enforcement;
 use crate::pod::PodRecord;
 use crate::pod_cgroup::CgroupTree;
@@ -31,13 +32,17 @@ pub struct Agents<E: Enforcement> {
     pods: HashMap<PodUid, Known>,
     /// Pods named since the watch began anew.
     listed: HashSet<PodUid>,
+    /// What calls itself a mirror is heard last: the pods that it may claim to be have their places by then.
+    mirrors: Vec<PodRecord>,
     keepers: JoinSet<PodUid>,
 }
 
 /// A pod of the node, by the uid that the node knows it by.
 struct Known {
-    /// The object's own uid. Another object that claims the same place on the node is refused.
+    /// The object's own uid. Another object that claims the same place on the node is refused, unless the place is its own.
     object: PodUid,
+    /// An earlier run has left it in the kernel: there was a label once.
+    enrolled: bool,
     /// To its keeper, if it is an agent.
     keeper: Option<watch::Sender<Wanted>>,
 }
@@ -60,6 +65,7 @@ impl<E: Enforcement> Agents<E> {
             enrolled: enrolled.into_iter().collect(),
             pods: HashMap::new(),
             listed: HashSet::new(),
+            mirrors: Vec::new(),
             keepers: JoinSet::new(),
         })
     }
@@ -102,8 +108,18 @@ impl<E: Enforcement> Agents<E> {
 
     fn apply(&mut self, event: watcher::Event<Pod>) {
         match event {
-            watcher::Event::Init => self.listed.clear(),
-            watcher::Event::InitApply(pod) | watcher::Event::Apply(pod) => match PodRecord::from_object(&pod) {
+            watcher::Event::Init => {
+                self.listed.clear();
+                self.mirrors.clear();
+            }
+            watcher::Event::InitApply(pod) => match PodRecord::from_object(&pod) {
+                Ok(record) if record.is_mirror() => self.mirrors.push(record),
+                Ok(record) => self.upsert(record),
+                Err(error) => {
+                    tracing::warn!(name = ?pod.metadata.name, %error, "a pod of this node can't be understood");
+                }
+            },
+            watcher::Event::Apply(pod) => match PodRecord::from_object(&pod) {
                 Ok(record) => self.upsert(record),
                 Err(error) => {
                     tracing::warn!(name = ?pod.metadata.name, %error, "a pod of this node can't be understood");
@@ -113,25 +129,44 @@ impl<E: Enforcement> Agents<E> {
                 Ok(record) => self.deleted(&record.node_uid, &record.identity.uid),
                 Err(error) => tracing::warn!(name = ?pod.metadata.name, %error, "a deleted pod can't be understood"),
             },
-            watcher::Event::InitDone => self.all_listed(),
+            watcher::Event::InitDone => {
+                let mut mirrors = std::mem::take(&mut self.mirrors);
+                // The kubelet makes its own before anybody can know the uid.
+                mirrors.sort_by(|one, other| one.created.cmp(&other.created));
+                for mirror in mirrors {
+                    self.upsert(mirror);
+                }
+                self.all_listed();
+            }
         }
     }
 
     fn upsert(&mut self, pod: PodRecord) {
         let uid = pod.node_uid.clone();
-        let known =
-            self.pods.entry(uid.clone()).or_insert_with(|| Known { object: pod.identity.uid.clone(), keeper: None });
+        let known = self.pods.entry(uid.clone()).or_insert_with(|| Known {
+            object: pod.identity.uid.clone(),
+            enrolled: self.enrolled.remove(&uid),
+            keeper: None,
+        });
         if known.object != pod.identity.uid {
-            tracing::warn!(pod = %pod.identity, other = %known.object, "the pod claims the place of another on this node and is ignored");
-            return;
+            if pod.is_mirror() {
+                tracing::warn!(pod = %pod.identity, other = %known.object, "the pod claims the place of another on this node and is ignored");
+                return;
+            }
+            tracing::warn!(pod = %pod.identity, other = %known.object, "the pod takes its place on this node back from one that claimed it");
+            known.object = pod.identity.uid.clone();
         }
         self.listed.insert(uid.clone());
         match &known.keeper {
             Some(keeper) => {
-                keeper.send_replace(Wanted { pod, deleted: false });
+                // The label was the other's: nothing had to be attached to this pod.
+                let withdrawn = pod.class.is_none() && !known.enrolled && keeper.borrow().pod.identity != pod.identity;
+                keeper.send_modify(|wanted| {
+                    *wanted = Wanted { withdrawn: wanted.withdrawn || withdrawn, ..Wanted::of(pod) }
+                });
             }
-            None if self.enrolled.remove(&uid) || (pod.class.is_some() && !pod.ended) => {
-                let (sender, receiver) = watch::channel(Wanted { pod, deleted: false });
+            None if known.enrolled || (pod.class.is_some() && !pod.ended) => {
+                let (sender, receiver) = watch::channel(Wanted::of(pod));
                 known.keeper = Some(sender);
                 let keeper = Keeper::new(Arc::clone(&self.node), receiver);
                 self.keepers.spawn(async move {
@@ -177,16 +212,25 @@ impl<E: Enforcement> Agents<E> {
             self.pods.remove(uid);
         } else if let Some(known) = self.pods.get_mut(uid) {
             // Ended, but the object is still there: were it to come back to life, its next change would find it without a keeper.
-            known.keeper = None;
+            known.enrolled = false;
+            let last = known.keeper.take().map(|keeper| keeper.borrow().clone());
+            // It was withdrawn, and was given a label of its own meanwhile.
+            if let Some(Wanted { pod, withdrawn: true, .. }) = last {
+                self.upsert(pod);
+            }
         }
     }
 }
 
-/// The object is gone; its last processes may not be.
+/// The object is gone; its last processes may not be, and its first may be about to start.
 async fn release_when_empty<E: Enforcement>(node: Arc<Surroundings<E>>, uid: PodUid) -> PodUid {
+    let mut leave = Instant::now() + LINGER;
     loop {
-        let populated = node.cgroups.find(&uid, None).is_some_and(|cgroup| !processes::is_empty(&cgroup.path));
-        if !populated {
+        let cgroup = node.cgroups.find(&uid, None);
+        if cgroup.as_ref().is_some_and(|cgroup| !processes::is_empty(&cgroup.path)) {
+            leave = Instant::now() + LINGER;
+        }
+        if cgroup.is_none() || leave <= Instant::now() {
             match node.enforcement.release(&uid) {
                 Ok(()) => return uid,
                 Err(error) => tracing::warn!(%uid, %error, "releasing a pod that is gone failed; tried again"),

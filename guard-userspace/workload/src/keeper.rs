@@ -21,8 +21,9 @@ const POLL: Duration = Duration::from_secs(1);
 /// How often a sandbox is looked for once the pod has processes.
 const STARTING: Duration = Duration::from_millis(25);
 
-/// How long a pod that the API server has forgotten may still get a cgroup: the kubelet may have been in the middle of starting it.
-const LINGER: Duration = Duration::from_secs(30);
+/// How long a pod that the API server has forgotten may still get a cgroup, or a process in the one that it has: the kubelet may have been
+/// in the middle of starting it.
+pub(crate) const LINGER: Duration = Duration::from_secs(30);
 
 /// Longest pause between two attempts at a step that fails.
 const MAX_BACKOFF: Duration = Duration::from_secs(15);
@@ -39,6 +40,15 @@ pub(crate) struct Wanted {
     pub(crate) pod: PodRecord,
     /// The object is gone.
     pub(crate) deleted: bool,
+    /// It never was an agent: another object had claimed its place.
+    pub(crate) withdrawn: bool,
+}
+
+impl Wanted {
+    /// An agent that is there.
+    pub(crate) fn of(pod: PodRecord) -> Self {
+        Self { pod, deleted: false, withdrawn: false }
+    }
 }
 
 /// What all keepers of a node share.
@@ -82,7 +92,7 @@ impl<E: Enforcement> Keeper<E> {
     pub(crate) async fn run(mut self) {
         while let Some(cgroup) = self.wait_for_cgroup().await {
             self.keep(&cgroup).await;
-            if self.is_deleted() {
+            if self.is_deleted() || self.is_withdrawn() {
                 break;
             }
             self.release().await;
@@ -101,6 +111,9 @@ impl<E: Enforcement> Keeper<E> {
             for parent in self.node.cgroups.parents() {
                 self.changes.watch(&parent);
             }
+            if self.is_withdrawn() {
+                return None;
+            }
             self.refresh();
             let pod = self.lifecycle.pod();
             // Looked for after the watch was set, so that none is missed between the two.
@@ -114,12 +127,19 @@ impl<E: Enforcement> Keeper<E> {
         }
     }
 
-    /// Guards the pod for as long as this cgroup is there and has, or may yet have, processes.
+    /// Guards the pod for as long as this cgroup is there and has, or may yet have, processes: whoever deletes a pod by force does so while
+    /// the kubelet is starting it.
     async fn keep(&mut self, cgroup: &PodCgroup) {
         self.changes = self.node.watcher.changes();
         self.changes.watch(&cgroup.path);
         self.changes.watch(&cgroup.path.join("cgroup.events"));
-        while cgroup.exists() && !(self.is_deleted() && processes::is_empty(&cgroup.path)) {
+        let mut leave = None;
+        while cgroup.exists() && !self.is_withdrawn() {
+            if !self.is_deleted() || !processes::is_empty(&cgroup.path) {
+                leave = None;
+            } else if *leave.get_or_insert_with(|| Instant::now() + LINGER) <= Instant::now() {
+                break;
+            }
             self.refresh();
             if self.backoff.is_none_or(|backoff| backoff.until <= Instant::now()) {
                 // System calls of some milliseconds, which shall not hold up the connections of others.
@@ -201,6 +221,10 @@ impl<E: Enforcement> Keeper<E> {
 
     fn is_deleted(&self) -> bool {
         self.wanted.borrow().deleted
+    }
+
+    fn is_withdrawn(&self) -> bool {
+        self.wanted.borrow().withdrawn
     }
 
     /// The pod is deleted, or its end is announced: no cgroup of it is expected.

@@ -108,6 +108,12 @@ impl<E: Enforcement> Lifecycle<E> {
 
     /// The pod object has changed. A class once known stays: taking the label off frees nobody.
     pub fn update(&mut self, pod: PodRecord) {
+        if self.pod.identity.uid != pod.identity.uid {
+            // Another object had claimed this pod's place: nothing of what it said counts. What is attached stays, and is attached once more.
+            self.pod = pod;
+            self.stage = Stage::Known;
+            return;
+        }
         let class = self.pod.class.clone().or(pod.class.clone());
         let labelled = self.pod.class.is_none() && class.is_some();
         self.pod = PodRecord { class, ..pod };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use guard_api::AGENT_LABEL;
 use guard_identity::{AgentClass, InvalidPodUid, PodIdentity, PodUid, UPSTREAM_VOLUME};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use thiserror::Error;
 
 use crate::pod_cgroup::Qos;
@@ -29,6 +30,8 @@ pub struct PodRecord {
     pub host_network: bool,
     /// It has the volume from which the guard reads the token for the API server.
     pub has_upstream_volume: bool,
+    /// When the API server made the object.
+    pub created: Option<Time>,
     /// The API server says that all its containers have ended for good. Others than the kubelet can write that, too.
     pub ended: bool,
 }
@@ -76,9 +79,15 @@ impl PodRecord {
             qos: status.and_then(|status| Qos::parse(status.qos_class.as_deref()?)),
             host_network: spec.host_network == Some(true),
             has_upstream_volume: spec.volumes.iter().flatten().any(|volume| volume.name == UPSTREAM_VOLUME),
+            created: metadata.creation_timestamp.clone(),
             ended: matches!(status.and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed")),
             identity,
         })
+    }
+
+    /// The object says that it stands for a pod with another uid: that of a static pod. Whoever may create pods can write that.
+    pub(crate) fn is_mirror(&self) -> bool {
+        self.node_uid != self.identity.uid
     }
 }
 

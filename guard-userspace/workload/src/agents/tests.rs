@@ -22,7 +22,7 @@ impl Enforcement for Fake {
     type Error = io::Error;
 
     fn attach_cgroup(&self, pod: &PodRecord, cgroup: &PodCgroup) -> io::Result<WorkloadId> {
-        self.0.lock().unwrap().push(format!("attach {}", pod.node_uid));
+        self.0.lock().unwrap().push(format!("attach {} as {}", pod.node_uid, pod.identity.name));
         Ok(WorkloadId(cgroup.id))
     }
 
@@ -118,7 +118,7 @@ async fn an_agent_is_attached_when_its_cgroup_appears_and_an_ordinary_pod_never(
     node.send(watcher::Event::Apply(pod("web", false)));
     node.make_cgroup("web", true);
     node.make_cgroup("agent", false);
-    node.wait_for(&["attach agent"]).await;
+    node.wait_for(&["attach agent as agent"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,12 +126,16 @@ async fn a_deleted_pod_is_released_only_after_its_last_process() {
     let node = Node::start(&[]);
     node.make_cgroup("agent", true);
     node.send(watcher::Event::Apply(pod("agent", true)));
-    node.wait_for(&["attach agent"]).await;
+    node.wait_for(&["attach agent as agent"]).await;
     node.send(watcher::Event::Delete(pod("agent", true)));
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(node.steps(), ["attach agent"]);
+    assert_eq!(node.steps(), ["attach agent as agent"]);
+    // No process: the kubelet may be about to start one.
     populate(&node.cgroup("agent"), false);
-    node.wait_for(&["attach agent", "release agent"]).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(node.steps(), ["attach agent as agent"]);
+    std::fs::remove_dir_all(node.cgroup("agent")).unwrap();
+    node.wait_for(&["attach agent as agent", "release agent"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,12 +143,12 @@ async fn a_pod_said_to_have_ended_stays_closed_while_its_processes_run() {
     let node = Node::start(&[]);
     node.make_cgroup("agent", true);
     node.send(watcher::Event::Apply(pod("agent", true)));
-    node.wait_for(&["attach agent"]).await;
+    node.wait_for(&["attach agent as agent"]).await;
     let mut ended = pod("agent", true);
     ended.status = serde_json::from_value(json!({"phase": "Succeeded"})).unwrap();
     node.send(watcher::Event::Apply(ended));
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(node.steps(), ["attach agent"]);
+    assert_eq!(node.steps(), ["attach agent as agent"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,11 +158,11 @@ async fn what_an_earlier_run_left_is_adopted_or_released() {
     node.make_cgroup("dying", true);
     node.send(watcher::Event::Init);
     node.send(watcher::Event::InitApply(pod("living", false)));
-    node.wait_for(&["attach living"]).await;
+    node.wait_for(&["attach living as living"]).await;
     node.send(watcher::Event::InitDone);
-    node.wait_for(&["attach living", "release gone"]).await;
+    node.wait_for(&["attach living as living", "release gone"]).await;
     std::fs::remove_dir_all(node.cgroup("dying")).unwrap();
-    node.wait_for(&["attach living", "release gone", "release dying"]).await;
+    node.wait_for(&["attach living as living", "release gone", "release dying"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,10 +170,11 @@ async fn a_pod_that_vanished_while_the_watch_was_broken_is_released() {
     let node = Node::start(&[]);
     node.make_cgroup("agent", false);
     node.send(watcher::Event::Apply(pod("agent", true)));
-    node.wait_for(&["attach agent"]).await;
+    node.wait_for(&["attach agent as agent"]).await;
     node.send(watcher::Event::Init);
     node.send(watcher::Event::InitDone);
-    node.wait_for(&["attach agent", "release agent"]).await;
+    std::fs::remove_dir_all(node.cgroup("agent")).unwrap();
+    node.wait_for(&["attach agent as agent", "release agent"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,10 +182,60 @@ async fn a_pod_that_claims_the_place_of_another_is_ignored() {
     let node = Node::start(&[]);
     node.make_cgroup("web", true);
     node.send(watcher::Event::Apply(pod("web", false)));
-    let mut thief = pod("thief", true);
-    thief.metadata.annotations = Some([("kubernetes.io/config.mirror".to_owned(), "web".to_owned())].into());
-    node.send(watcher::Event::Apply(thief));
+    node.send(watcher::Event::Apply(thief("web", true)));
     node.make_cgroup("agent", true);
     node.send(watcher::Event::Apply(pod("agent", true)));
-    node.wait_for(&["attach agent"]).await;
+    node.wait_for(&["attach agent as agent"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_guarded_though_another_object_claimed_its_place_before_it_came_to_the_node() {
+    let node = Node::start(&[]);
+    node.send(watcher::Event::Apply(thief("agent", false)));
+    node.send(watcher::Event::Apply(pod("agent", true)));
+    node.make_cgroup("agent", true);
+    node.wait_for(&["attach agent as agent"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_has_its_own_name_again_after_another_object_had_claimed_its_place() {
+    let node = Node::start(&[]);
+    node.make_cgroup("agent", true);
+    node.send(watcher::Event::Apply(thief("agent", true)));
+    node.wait_for(&["attach agent as thief"]).await;
+    node.send(watcher::Event::Apply(pod("agent", true)));
+    node.wait_for(&["attach agent as thief", "attach agent as agent"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordinary_pod_whose_place_an_agent_claimed_is_let_go() {
+    let node = Node::start(&[]);
+    node.make_cgroup("web", true);
+    node.send(watcher::Event::Apply(thief("web", true)));
+    node.wait_for(&["attach web as thief"]).await;
+    node.send(watcher::Event::Apply(pod("web", false)));
+    node.wait_for(&["attach web as thief", "release web"]).await;
+    node.send(watcher::Event::Apply(pod("web", true)));
+    node.wait_for(&["attach web as thief", "release web", "attach web as web"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_names_the_thief_first_gives_it_nothing() {
+    let node = Node::start(&["agent"]);
+    node.make_cgroup("web", true);
+    node.make_cgroup("agent", true);
+    node.send(watcher::Event::Init);
+    node.send(watcher::Event::InitApply(thief("web", true)));
+    node.send(watcher::Event::InitApply(thief("agent", false)));
+    node.send(watcher::Event::InitApply(pod("web", false)));
+    node.send(watcher::Event::InitApply(pod("agent", true)));
+    node.send(watcher::Event::InitDone);
+    node.wait_for(&["attach agent as agent"]).await;
+}
+
+/// An object that calls itself the mirror of another pod.
+fn thief(of: &str, label: bool) -> Pod {
+    let mut thief = pod("thief", label);
+    thief.metadata.annotations = Some([("kubernetes.io/config.mirror".to_owned(), of.to_owned())].into());
+    thief
 }
