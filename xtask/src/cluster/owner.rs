@@ -1,6 +1,7 @@
 //! Clusters that belong to one run of `xtask`: when that run is gone without taking its cluster down, the next one does.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -23,7 +24,13 @@ pub fn disown(paths: &Paths, name: &Name) -> Result<()> {
     let file = file(paths, name);
     // The name is never used again, so neither is its lock.
     let _ = fs::remove_file(file.with_extension("lock"));
-    fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))
+    match fs::remove_file(&file) {
+        // Another run may have swept the same cluster.
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", file.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Takes down the clusters whose owner has ended.
