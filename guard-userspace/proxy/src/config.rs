@@ -76,11 +76,13 @@ pub struct Timeouts {
     /// Waiting for a free stream to the API server. Default 10 s, then 429.
     pub stream: Duration,
     /// Silence of an HTTP/2 connection to the API server until it is pinged; without an answer in the same time
-    /// it is dead. Default 10 s, so a dead one is noticed in 20 s. Also the idle time before TCP keep-alive probes.
+    /// it is dead. Default 10 s, so a dead one is noticed in 20 s. Also the idle time of any connection
+    /// before TCP keep-alive probes.
     pub ping: Duration,
-    /// Bytes sent to the API server, or keep-alive probes, without acknowledgement until the connection is dead.
-    /// Default 25 s. For HTTP/1.1 and upgraded connections, which have no pings.
-    pub unacknowledged: Duration,
+    /// Bytes sent to either side, or keep-alive probes, without any acknowledgement until the connection is dead; it may be
+    /// noticed a third sooner. Default 15 s, so a dead peer is noticed in 25 s. For HTTP/1.1 and upgraded
+    /// connections, which have no pings, and for clients.
+    pub unanswered: Duration,
     /// An unused connection to the API server is closed after this. Default 60 s.
     pub upstream_idle: Duration,
     /// Throwing away a refused request's body. Default 1 s.
@@ -109,7 +111,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(5),
             stream: Duration::from_secs(10),
             ping: Duration::from_secs(10),
-            unacknowledged: Duration::from_secs(25),
+            unanswered: Duration::from_secs(15),
             upstream_idle: Duration::from_mins(1),
             discard: Duration::from_secs(1),
         }

@@ -89,10 +89,10 @@ pub(crate) async fn serve(proxy: &Arc<Proxy>, tcp: TcpStream, who: Arc<Handle>, 
 }
 
 async fn handshake(proxy: &Proxy, tcp: TcpStream) -> Result<TlsStream<Socket>, HandshakeFailure> {
-    // Without it small answers wait for acknowledgements; a socket that can't have it is closed already.
-    let _ = tcp.set_nodelay(true);
+    let timeouts = &proxy.config.timeouts;
+    let socket = tls::socket(tcp, timeouts).map_err(|_| HandshakeFailure::Eof)?;
     let acceptor = TlsAcceptor::from(Arc::clone(&proxy.server_tls));
-    match timeout(proxy.config.timeouts.handshake, acceptor.accept(tls::buffered(tcp))).await {
+    match timeout(timeouts.handshake, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(HandshakeFailure::of(&error)),
         Err(_) => Err(HandshakeFailure::Timeout),

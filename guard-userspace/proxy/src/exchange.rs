@@ -159,6 +159,9 @@ impl Exchange {
         let verb = self.request.as_ref().map_or("", |request| request.verb.as_str());
         let labels = [verb_label(verb), self.verdict.decision.as_str(), code_label(status)];
         self.metrics.exchanges_total.with_label_values(&labels).inc();
+        if self.outcome == Outcome::UpstreamBroken {
+            self.metrics.upstream_failures_total.with_label_values(&["broken_off"]).inc();
+        }
         self.metrics.exchange_duration_seconds.observe(self.started.elapsed().as_secs_f64());
         self.metrics.bytes_total.with_label_values(&["request"]).inc_by(request_bytes);
         self.metrics.bytes_total.with_label_values(&["response"]).inc_by(response_bytes);

@@ -23,6 +23,7 @@ mod observer;
 mod pipeline;
 mod proxy;
 mod refusal;
+mod silence;
 mod status;
 mod tls;
 mod upgrade;

@@ -11,6 +11,8 @@ use rustls::{
 };
 use tokio::{io::BufReader, net::TcpStream};
 
+use crate::{config::Timeouts, silence::Monitored};
+
 /// ALPN of HTTP/2 (RFC 9113, 3.2).
 pub(crate) const H2: &[u8] = b"h2";
 /// ALPN of HTTP/1.1 (RFC 7301, 6).
@@ -23,13 +25,17 @@ static VERSIONS: [&rustls::SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 const CLIENT_SESSIONS: usize = 64;
 
 /// A TCP socket that is read in large pieces: rustls asks for 4 KiB at a time, a quarter of a record.
-pub(crate) type Socket = BufReader<TcpStream>;
+pub(crate) type Socket = BufReader<Monitored>;
 
 /// Bytes read from a socket at once, at most: two TLS records.
 const READ: usize = 64 << 10;
 
-pub(crate) fn buffered(tcp: TcpStream) -> Socket {
-    BufReader::with_capacity(READ, tcp)
+/// # Errors
+/// If the socket can't be set up: it is closed already.
+pub(crate) fn socket(tcp: TcpStream, timeouts: &Timeouts) -> io::Result<Socket> {
+    // Without it small messages wait for acknowledgements.
+    tcp.set_nodelay(true)?;
+    Ok(BufReader::with_capacity(READ, Monitored::new(tcp, timeouts)?))
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -37,9 +37,9 @@ impl Tunnel {
             () = cut.cancelled() => Ok(Outcome::ClientGone),
             () = ended_by(&drain, is_watch) => Ok(Outcome::Drained),
         };
-        exchange.outcome = ended.unwrap_or_else(|error| {
-            tracing::debug!(%error, "an upgraded connection broke");
-            Outcome::ClientGone
+        exchange.outcome = ended.unwrap_or_else(|Broken { upstream, error }| {
+            tracing::debug!(%error, upstream, "an upgraded connection broke");
+            if upstream { Outcome::UpstreamBroken } else { Outcome::ClientGone }
         });
     }
 }
@@ -52,8 +52,10 @@ async fn ended_by(drain: &DrainSignal, is_watch: bool) {
     }
 }
 
-async fn relay(client: OnUpgrade, upstream: OnUpgrade, exchange: &Exchange) -> io::Result<Outcome> {
-    let (client, upstream) = tokio::try_join!(client, upstream).map_err(io::Error::other)?;
+async fn relay(client: OnUpgrade, upstream: OnUpgrade, exchange: &Exchange) -> Result<Outcome, Broken> {
+    let client = async { client.await.map_err(|error| Broken { upstream: false, error: io::Error::other(error) }) };
+    let upstream = async { upstream.await.map_err(|error| Broken { upstream: true, error: io::Error::other(error) }) };
+    let (client, upstream) = tokio::try_join!(client, upstream)?;
     let (client_read, client_write) = tokio::io::split(TokioIo::new(client));
     let (upstream_read, upstream_write) = tokio::io::split(TokioIo::new(upstream));
     let traffic = exchange.traffic();
@@ -61,11 +63,8 @@ async fn relay(client: OnUpgrade, upstream: OnUpgrade, exchange: &Exchange) -> i
     let down = pump(upstream_read, client_write, |bytes| traffic.add_response(bytes));
     let up = async { up.await.map_err(Broken::by_client_first) };
     let down = async { down.await.map_err(Broken::by_upstream_first) };
-    match tokio::try_join!(up, down) {
-        Ok(_) => Ok(Outcome::Complete),
-        Err(Broken { upstream: true, .. }) => Ok(Outcome::UpstreamBroken),
-        Err(Broken { error, .. }) => Err(error),
-    }
+    tokio::try_join!(up, down)?;
+    Ok(Outcome::Complete)
 }
 
 /// Which side broke first.

@@ -11,7 +11,6 @@ use std::{
 };
 
 use http::{HeaderValue, uri::Authority};
-use rustix::net::sockopt;
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use thiserror::Error;
 use tokio::{net::TcpStream, time::timeout};
@@ -133,26 +132,16 @@ impl Dialer {
 
     async fn dial_one(&self, address: SocketAddr, config: Arc<ClientConfig>) -> Result<TlsStream<Socket>, DialError> {
         let limit = self.timeouts.connect;
-        let tcp = within(limit, TcpStream::connect(address))
+        let socket = within(limit, TcpStream::connect(address))
             .await
-            .and_then(|tcp| self.configure(&tcp).map(|()| tcp))
+            .and_then(|tcp| tls::socket(tcp, &self.timeouts))
             .map_err(|source| DialError::Connect { address, source })?;
         let server_name = self.upstream.server_name.clone();
-        within(limit, TlsConnector::from(config).connect(server_name, tls::buffered(tcp))).await.map_err(|source| {
-            DialError::Tls { address, server_name: self.upstream.server_name.to_str().into_owned(), source }
+        within(limit, TlsConnector::from(config).connect(server_name, socket)).await.map_err(|source| DialError::Tls {
+            address,
+            server_name: self.upstream.server_name.to_str().into_owned(),
+            source,
         })
-    }
-
-    /// A peer that is gone without a word (no FIN, no RST) is noticed, whether we send or only listen.
-    fn configure(&self, tcp: &TcpStream) -> io::Result<()> {
-        let unacknowledged = self.timeouts.unacknowledged;
-        tcp.set_nodelay(true)?;
-        sockopt::set_socket_keepalive(tcp, true)?;
-        sockopt::set_tcp_keepidle(tcp, at_least_a_second(self.timeouts.ping))?;
-        sockopt::set_tcp_keepintvl(tcp, at_least_a_second(self.timeouts.ping / 2))?;
-        // Also ends keep-alive probing: tcp(7), TCP_USER_TIMEOUT.
-        sockopt::set_tcp_user_timeout(tcp, u32::try_from(unacknowledged.as_millis()).unwrap_or(u32::MAX))?;
-        Ok(())
     }
 
     fn configuration(&self, offer: Offer) -> Result<Arc<ClientConfig>, DialError> {
@@ -175,9 +164,4 @@ impl Dialer {
 
 async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     timeout(limit, work).await.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")))
-}
-
-/// The kernel counts these in whole seconds, and refuses 0.
-fn at_least_a_second(duration: Duration) -> Duration {
-    duration.max(Duration::from_secs(1))
 }

@@ -3,12 +3,16 @@
 mod body;
 mod client;
 mod identity;
+mod lines;
+mod network;
 mod proxy;
 mod server;
 
 pub(crate) use body::{Piece, TestBody, empty, full, stream};
 pub(crate) use client::{Client, ClientOptions, ends_clean, get, raw_tls, request, text};
 pub(crate) use identity::{AGENT_TOKEN, Credentials, Recorder, Verifier, workload};
+pub(crate) use lines::Lines;
+pub(crate) use network::{enter_own_network, lose_packets};
 pub(crate) use proxy::{Bed, BedOptions};
 pub(crate) use server::{Api, ApiOptions, Handler, certify, handler, ok, status};
 

@@ -11,6 +11,7 @@ mod limits;
 mod log_line;
 mod policy;
 mod pool;
+mod silence;
 mod streaming;
 mod tls;
 mod upgrades;

@@ -22,7 +22,7 @@ use tokio::{
 use crate::bed::*;
 
 /// An API server that answers its first request with a body that the test sends piece by piece.
-async fn api_with_stream(alpn: &'static [u8]) -> (Api, mpsc::Sender<Piece>) {
+pub(crate) async fn api_with_stream(alpn: &'static [u8]) -> (Api, mpsc::Sender<Piece>) {
     let (pieces, body) = stream();
     let body = Mutex::new(Some(body));
     let handler = handler(move |_| {
@@ -32,7 +32,7 @@ async fn api_with_stream(alpn: &'static [u8]) -> (Api, mpsc::Sender<Piece>) {
     (Api::start_with(ApiOptions { alpn: vec![alpn], ..ApiOptions::default() }, handler).await, pieces)
 }
 
-async fn next(body: &mut Incoming) -> Bytes {
+pub(crate) async fn next(body: &mut Incoming) -> Bytes {
     soon("a piece", body.frame()).await.unwrap().unwrap().into_data().unwrap()
 }
 

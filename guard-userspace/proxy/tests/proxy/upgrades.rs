@@ -10,10 +10,10 @@ use tokio::{
 
 use crate::bed::*;
 
-type Stream = TokioIo<hyper::upgrade::Upgraded>;
+pub(crate) type Stream = TokioIo<hyper::upgrade::Upgraded>;
 
 /// An API server that switches protocols and hands its side of each stream to the test.
-async fn switching(alpn: Vec<&'static [u8]>) -> (Api, mpsc::UnboundedReceiver<Stream>) {
+pub(crate) async fn switching(alpn: Vec<&'static [u8]>) -> (Api, mpsc::UnboundedReceiver<Stream>) {
     let (streams, switched) = mpsc::unbounded_channel();
     let handler = handler(move |mut request: Request<Incoming>| {
         let streams = streams.clone();
@@ -44,7 +44,10 @@ fn exec(protocol: &str) -> Request<TestBody> {
 }
 
 /// Both ends of one exec through the proxy, and the client that holds it.
-async fn exec_through(bed: &Bed, switched: &mut mpsc::UnboundedReceiver<Stream>) -> (Client, Stream, Stream) {
+pub(crate) async fn exec_through(
+    bed: &Bed,
+    switched: &mut mpsc::UnboundedReceiver<Stream>,
+) -> (Client, Stream, Stream) {
     let mut client = bed.client(&ClientOptions::http11()).await;
     let mut response = client.send(exec("SPDY/3.1")).await.unwrap();
     assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
@@ -55,7 +58,7 @@ async fn exec_through(bed: &Bed, switched: &mut mpsc::UnboundedReceiver<Stream>)
     (client, near, far)
 }
 
-async fn say(from: &mut Stream, to: &mut Stream, what: &str) {
+pub(crate) async fn say(from: &mut Stream, to: &mut Stream, what: &str) {
     from.write_all(what.as_bytes()).await.unwrap();
     from.flush().await.unwrap();
     let mut heard = vec![0; what.len()];
