@@ -17,6 +17,9 @@ use crate::connection::Active;
 /// Longest `User-Agent` and path that go into the log, in characters.
 const MAX_LOGGED: usize = 128;
 
+/// Longest name of an object, in characters (RFC 1123, as Kubernetes reads it); methods and all else are shorter.
+const MAX_NAME: usize = 253;
+
 /// One exchange under way. Dropped at its end: that writes the line.
 pub(crate) struct Exchange {
     workload: Arc<Workload>,
@@ -176,7 +179,7 @@ impl Drop for Exchange {
         self.count(status, request_bytes, response_bytes);
         let pod = &self.workload.pod;
         let what = self.request.as_ref();
-        let text = |field: fn(&RequestInfo) -> &String| what.map_or("", |request| field(request).as_str());
+        let text = |field: fn(&RequestInfo) -> &String| what.map_or("", |request| name(field(request)));
         let path = what.filter(|request| !request.is_resource_request);
         tracing::info!(
             target: "guard::exchange",
@@ -186,7 +189,7 @@ impl Drop for Exchange {
             uid = pod.uid.as_str(),
             class = self.workload.class.as_str(),
             user = self.user,
-            method = %self.method,
+            method = name(self.method.as_str()),
             verb = text(|request| &request.verb),
             group = text(|request| &request.api_group),
             version = text(|request| &request.api_version),
@@ -209,6 +212,11 @@ impl Drop for Exchange {
     }
 }
 
+/// What a client gave as a name, no longer than a name can be: a request target has room for 64 KiB of it, in each line.
+fn name(text: &str) -> &str {
+    text.char_indices().nth(MAX_NAME).map_or(text, |(end, _)| &text[..end])
+}
+
 /// What a client sent, short, printable, one line.
 fn logged(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().take(MAX_LOGGED).map(|c| if c.is_control() { '?' } else { c }).collect()
@@ -222,5 +230,11 @@ mod tests {
     fn what_a_client_sent_cannot_make_a_second_line_or_a_long_one() {
         assert_eq!(logged(b"kubectl/v1\n{\"event\":1}"), "kubectl/v1?{\"event\":1}");
         assert_eq!(logged(&[0xff; 4096]).chars().count(), MAX_LOGGED);
+    }
+
+    #[test]
+    fn a_name_that_no_object_can_have_is_cut_at_a_character() {
+        assert_eq!(name("web"), "web");
+        assert_eq!(name(&"ä".repeat(60_000)), "ä".repeat(MAX_NAME));
     }
 }
