@@ -26,6 +26,7 @@ fn another_node_is_closed_at_the_address_that_it_has_in_its_pods_network() {
         ("packet --to 10.244.2.1:10250", Somebody, AT_THE_VETH),
         // The other node unpacks it, and sends it on as anybody's.
         ("packet --to 172.30.0.10:6443 --dressing vxlan --via 10.244.2.1", ApiServer, AT_THE_VETH),
+        ("packet --to 172.30.0.10:6443 --dressing vxlan --via 10.244.2.255", ApiServer, AT_THE_VETH),
     ];
     try_all(&arena, ways);
 }

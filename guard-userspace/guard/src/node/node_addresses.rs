@@ -17,25 +17,37 @@ pub(super) fn listed(node: &Node) -> BTreeSet<IpAddr> {
     addresses.filter_map(|address| address.address.parse().ok()).collect()
 }
 
-/// The node's own ends of its pods' networks: the first addresses of its ranges (a tunnel's, as flannel's; the bridge's), and
-/// what network plugins write into annotations (Calico's tunnels, Cilium's host interface).
+/// The node's own ends of its pods' networks: the first addresses of its ranges (a tunnel's, as flannel's; the bridge's), the last one, which
+/// as broadcast is the node's too, and what network plugins write into annotations (Calico's tunnels, Cilium's host interface).
 pub(super) fn unlisted(node: &Node) -> BTreeSet<IpAddr> {
     let ranges = node.spec.iter().flat_map(|spec| spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr));
-    let annotated =
-        node.metadata.annotations.iter().flatten().filter_map(|(_, value)| address(value)).take(MAX_ANNOTATED);
-    ranges.filter_map(|range| address(range)).flat_map(|first| [first, next(first)]).chain(annotated).collect()
+    let annotations = node.metadata.annotations.iter().flatten();
+    let annotated = annotations.filter_map(|(_, value)| parse(value)).map(|(address, _)| address).take(MAX_ANNOTATED);
+    ranges.filter_map(|range| parse(range)).flat_map(ends).chain(annotated).collect()
 }
 
 /// `ADDRESS` or `ADDRESS/LENGTH`.
-fn address(text: &str) -> Option<IpAddr> {
-    let address: IpAddr = text.split_once('/').map_or(text, |(address, _)| address).parse().ok()?;
-    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+fn parse(text: &str) -> Option<(IpAddr, u32)> {
+    let (address, length) = text.split_once('/').unwrap_or((text, ""));
+    let address: IpAddr = address.parse().ok()?;
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    let length = if length.is_empty() { bits } else { length.parse().ok().filter(|length| *length <= bits)? };
+    (!address.is_loopback() && !address.is_unspecified()).then_some((address, length))
 }
 
-fn next(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(v4) => Ipv4Addr::from(u32::from(v4).wrapping_add(1)).into(),
-        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6).wrapping_add(1)).into(),
+/// The first two addresses of a range, and the last.
+fn ends((first, length): (IpAddr, u32)) -> [IpAddr; 3] {
+    match first {
+        IpAddr::V4(v4) => {
+            let first = u32::from(v4);
+            let last = first | u32::MAX.checked_shr(length).unwrap_or(0);
+            [first, first.saturating_add(1), last].map(|address| Ipv4Addr::from(address).into())
+        }
+        IpAddr::V6(v6) => {
+            let first = u128::from(v6);
+            let last = first | u128::MAX.checked_shr(length).unwrap_or(0);
+            [first, first.saturating_add(1), last].map(|address| Ipv6Addr::from(address).into())
+        }
     }
 }
 
@@ -63,10 +75,18 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(listed(&node), addresses(&["192.168.0.2"]));
-        assert_eq!(
-            unlisted(&node),
-            addresses(&["10.1.2.0", "10.1.2.1", "fd00:1:2::", "fd00:1:2::1", "10.1.7.64", "192.168.0.2"])
-        );
+        let of_ranges =
+            ["10.1.2.0", "10.1.2.1", "10.1.2.255", "fd00:1:2::", "fd00:1:2::1", "fd00:1:2:0:ffff:ffff:ffff:ffff"];
+        assert_eq!(unlisted(&node), addresses(&[&of_ranges[..], &["10.1.7.64", "192.168.0.2"]].concat()));
+    }
+
+    #[test]
+    fn a_range_of_one_address_and_what_is_no_range_are_no_trouble() {
+        let node: Node = serde_json::from_value(json!({
+            "spec": {"podCIDRs": ["10.1.2.3/32", "fd00::7/128", "10.1.2.0/33", "10.1.2.0/x", "nonsense"]},
+        }))
+        .unwrap();
+        assert_eq!(unlisted(&node), addresses(&["10.1.2.3", "10.1.2.4", "fd00::7", "fd00::8"]));
     }
 
     #[test]
