@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::changes::{Changes, Watcher};
 use crate::lifecycle::{Enforcement, Lifecycle, Notice, Stage};
-use crate::network::{self, Findings};
+use crate::network::{self, Findings, Refusal};
 use crate::pod::PodRecord;
 use crate::pod_cgroup::{CgroupTree, PodCgroup};
 use crate::processes::{self, Placed};
@@ -153,6 +153,10 @@ impl<E: Enforcement> Keeper<E> {
 
     /// One look at the pod, and the step that follows from it.
     fn advance(&mut self, cgroup: &PodCgroup) -> Result<Option<Notice>, String> {
+        // Whoever may label pods could otherwise end the guard, and with it every agent's access.
+        if matches!(self.lifecycle.stage(), Stage::Known) && processes::is_own(&cgroup.path) {
+            return Ok(Some(Notice::Refused(Refusal::Guard)));
+        }
         if let Some(notice) = self.lifecycle.cgroup_found(cgroup).map_err(|error| describe(&error))? {
             return Ok(Some(notice));
         }

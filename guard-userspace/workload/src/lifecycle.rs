@@ -195,6 +195,7 @@ impl Notice {
         match self {
             Self::Guarded => "AgentGuarded",
             Self::Refused(Refusal::HostNetwork) => "AgentHostNetwork",
+            Self::Refused(Refusal::Guard) => "AgentIsGuard",
             Self::Refused(Refusal::SharedNetwork { .. }) => "AgentSharedNetwork",
             Self::Refused(Refusal::Interface { .. }) => "AgentUnguardedInterface",
             Self::Refused(Refusal::LabelRemoved) => "AgentLabelRemoved",

@@ -31,6 +31,11 @@ pub enum Refusal {
          control plane; recreate it without hostNetwork"
     )]
     HostNetwork,
+    /// The guard's own.
+    #[error(
+        "the pod is the guard of this node, which would cut itself off. It is not closed and goes on; take the label egressguard.io/agent off it"
+    )]
+    Guard,
     /// The namespace is also another pod's.
     #[error(
         "the pod shares its network namespace with pod {other}, which would be guarded by mistake; recreate it with a network of its own"

@@ -80,6 +80,11 @@ pub(crate) fn other_pod_in(netns: NetnsId, own: &PodUid) -> Option<PodUid> {
     })
 }
 
+/// This very process is in the cgroup or below it.
+pub(crate) fn is_own(cgroup: &Path) -> bool {
+    processes(cgroup).any(|pid| pid == std::process::id())
+}
+
 /// No process is in the cgroup or below it. A cgroup that can't be read any more has none either.
 pub(crate) fn is_empty(cgroup: &Path) -> bool {
     fs::read_to_string(cgroup.join("cgroup.events"))

@@ -239,3 +239,16 @@ fn thief(of: &str, label: bool) -> Pod {
     thief.metadata.annotations = Some([("kubernetes.io/config.mirror".to_owned(), of.to_owned())].into());
     thief
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guard_never_closes_itself() {
+    let node = Node::start(&[]);
+    node.make_cgroup("guard", true);
+    std::fs::write(node.cgroup("guard").join("cgroup.procs"), format!("{}\n", std::process::id())).unwrap();
+    node.send(watcher::Event::Apply(pod("guard", true)));
+    node.make_cgroup("agent", true);
+    node.send(watcher::Event::Apply(pod("agent", true)));
+    node.wait_for(&["attach agent as agent"]).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(node.steps(), ["attach agent as agent"]);
+}
