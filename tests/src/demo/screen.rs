@@ -22,7 +22,7 @@ impl Screen {
         Self { colour, steps: 0, failed: Cell::new(0) }
     }
 
-    #[allow(clippy::unused_self)] // all output goes by the screen, also what has no colour
+    #[allow(clippy::unused_self, reason = "all output goes by the screen, also what has no colour")]
     pub(super) fn say(&self, text: &str) {
         println!("{text}");
     }
@@ -36,7 +36,7 @@ impl Screen {
         println!("   {}", self.paint("1", &format!("[{pod}] $ {line}")));
     }
 
-    #[allow(clippy::unused_self)] // as above
+    #[allow(clippy::unused_self, reason = "as above")]
     pub(super) fn show(&self, line: &str) {
         println!("   {line}");
     }

@@ -2,15 +2,12 @@
 
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
-use std::time::Duration;
 
 use guard_common::{Hook, Reason};
 use guard_e2e::finding::{Finding, Outcome};
-use guard_e2e::harness::{Agent, Pod, PodPlan, Running, eventually};
+use guard_e2e::harness::{Agent, Pod, PodPlan, Running, SOON, eventually};
 
 use crate::WORLD;
-
-const SOON: Duration = Duration::from_secs(20);
 
 #[test]
 fn the_listeners_port_can_not_be_bound() {
@@ -75,7 +72,7 @@ fn a_listen_without_bind_never_gets_the_listeners_port() {
 fn a_pod_that_takes_its_loopback_down_cuts_itself_off_and_nobody_else() {
     let [agent, neighbour] =
         ["loopless", "neighbour"].map(|name| WORLD.pod(PodPlan::agent(name, Agent("chatgpt")).armed()));
-    let meets_the_guard = |pod: &Pod| WORLD.is_guard(&pod.probe("--limit 2000 connect --to 10.96.0.1:443"));
+    let meets_the_guard = |pod: &Pod| WORLD.is_guard(&pod.probe("--limit 10000 connect --to 10.96.0.1:443"));
     assert!(meets_the_guard(&agent) && meets_the_guard(&neighbour));
     agent.sh("ip link set lo down").ok();
     let found = agent.probe("--limit 2000 connect --to 10.96.0.1:443");
@@ -110,7 +107,7 @@ fn port_forward_into_an_agent_pod_does_not_reach_the_api_server_through_the_guar
     });
     assert!(fetched.contains("localhost"), "{fetched}");
 
-    let found = WORLD.probe_in(&WORLD.control_plane(), &format!("--limit 5000 connect --to 127.0.0.1:{other}"));
+    let found = WORLD.probe_in(&WORLD.control_plane(), &format!("--limit 10000 connect --to 127.0.0.1:{other}"));
     assert_eq!(found.outcome, Outcome::Refused, "{found:?}");
     assert!(foreign() > before, "the guard counted no foreign connection");
     assert!(server.is_running());

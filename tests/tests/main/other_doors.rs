@@ -108,6 +108,13 @@ fn a_service_makes_no_new_way_to_the_api_server() {
     // Another node rewrites these too, where nothing tells whose packet it is: here it must not leave.
     let elsewhere = [format!("connect --to 172.30.0.12:{node_port}"), "connect --to 203.0.113.7:443".to_owned()];
     await_open(&arena.ordinary, &elsewhere);
+    // The guard of this node hears of a Service by itself, not from that node.
+    for way in &elsewhere {
+        eventually(&format!("{way} to be refused"), SOON, || {
+            let found = arena.agent.probe(way);
+            if found.outcome == Outcome::Refused { Ok(()) } else { Err(format!("{found:?}")) }
+        });
+    }
     let refused = Eperm(Hook::Connect4, Reason::ControlPlane);
     let at_the_veth = Dropped(Hook::VethIngress, Reason::ControlPlane);
     let raw = format!("packet --to 172.30.0.12:{node_port}");

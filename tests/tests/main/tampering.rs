@@ -2,16 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use guard_e2e::finding::Outcome;
-use guard_e2e::harness::{Agent, Guard, NodeNetns, Pod, PodPlan, eventually, unique};
+use guard_e2e::harness::{Agent, Guard, NodeNetns, Pod, PodPlan, SOON, eventually, unique};
 
 use crate::WORLD;
 use crate::life::turn;
-
-/// The guard looks every ten seconds.
-const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn what_another_tool_removes_comes_back_by_itself() {
@@ -29,8 +25,8 @@ fn what_another_tool_removes_comes_back_by_itself() {
     remove_program(&agent, guard, &node);
     node.sh("nft delete table inet egress_guard");
     // Positive control: nothing else stood in the way.
-    let found = agent.probe("--limit 5000 packet --to 172.30.0.10:6443");
-    let behind = agent.probe("--limit 5000 connect --to 10.244.2.1:10250");
+    let found = agent.probe("--limit 10000 packet --to 172.30.0.10:6443");
+    let behind = agent.probe("--limit 10000 connect --to 10.244.2.1:10250");
     guard.freeze(false);
     assert!(WORLD.is_api_server(&found), "{found:?}");
     assert_eq!(behind.outcome, Outcome::Met, "{behind:?}");
