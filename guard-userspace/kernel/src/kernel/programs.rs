@@ -1,6 +1,6 @@
 //! The programs: loaded, attached to a pod's cgroup and veth, replaced in place.
 
-use std::{fs::File, os::fd::AsFd as _, path::Path};
+use std::{fs::File, io::ErrorKind, os::fd::AsFd as _, path::Path};
 
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
@@ -26,6 +26,9 @@ use super::{
 use crate::Error;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("GUARD_EBPF_OBJECT"));
+
+/// A process that is signalled more often than that comes to nothing anyway.
+const LOAD_ATTEMPTS: u32 = 20;
 
 /// The hooks on a pod's cgroup; a pin has its program's name.
 const CGROUP_PROGRAMS: [&str; 9] = [
@@ -94,10 +97,10 @@ pub(super) fn load(options: &Options, pins: &Pins) -> Result<(Programs, Maps, Ri
     let mut tcx = None;
     for (name, program) in ebpf.programs_mut() {
         match program {
-            Program::CgroupSockAddr(program) => program.load(),
-            Program::CgroupSkb(program) => program.load(),
+            Program::CgroupSockAddr(program) => patiently(|| program.load()),
+            Program::CgroupSkb(program) => patiently(|| program.load()),
             Program::SchedClassifier(program) if has_tcx() => Tcx::load(program).map(|loaded| tcx = Some(loaded)),
-            Program::SchedClassifier(program) => program.load(),
+            Program::SchedClassifier(program) => patiently(|| program.load()),
             _ => continue,
         }
         .map_err(|error| Error::program("loading", name, error))?;
@@ -111,6 +114,18 @@ pub(super) fn load(options: &Options, pins: &Pins) -> Result<(Programs, Maps, Ri
         None => Veths::Clsact(Clsact::open()?),
     };
     Ok((Programs { ebpf, veths }, maps, ring))
+}
+
+/// Loads again what a signal has interrupted: the verifier gives up with EAGAIN when one is pending (`do_check`), be it that the process is
+/// stopped, traced or frozen. That says nothing about the program.
+pub(super) fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    for _ in 1..LOAD_ATTEMPTS {
+        match load() {
+            Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+    }
+    load()
 }
 
 impl Programs {

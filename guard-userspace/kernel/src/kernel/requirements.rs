@@ -46,8 +46,8 @@ pub(super) fn missing() -> Vec<&'static str> {
 fn missing_from(version: Version) -> Vec<&'static str> {
     let known = [(
         TCX,
-        "no tcx (Linux 6.6): the programs on the pods' veths are attached by clsact, where another tool on this node can \
-         put itself before them or remove them",
+        "no tcx (Linux 6.6): the programs on the pods' veths are attached by clsact, where another tool on this node may \
+         put itself before them or remove them until the guard looks again",
     )];
     known.into_iter().filter(|(since, _)| version < *since).map(|(_, said)| said).collect()
 }

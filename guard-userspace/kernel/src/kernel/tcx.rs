@@ -9,7 +9,7 @@ use aya::programs::{
 use super::{
     link::{self, Updated},
     pins,
-    programs::{VETH_PROGRAM, not_a_link},
+    programs::{VETH_PROGRAM, not_a_link, patiently},
 };
 use crate::Error;
 
@@ -23,10 +23,10 @@ pub(super) struct Tcx {
 impl Tcx {
     /// Loads the program, and its stand-in.
     pub(super) fn load(program: &mut SchedClassifier) -> Result<Self, ProgramError> {
-        program.load()?;
+        patiently(|| program.load())?;
         let stand_in = program.fd()?.try_clone().map_err(ProgramError::IOError)?;
         program.unload()?;
-        program.load()?;
+        patiently(|| program.load())?;
         Ok(Self { stand_in })
     }
 

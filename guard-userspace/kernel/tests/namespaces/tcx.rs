@@ -67,10 +67,16 @@ pub(crate) fn detach(pin: &Path) {
 }
 
 fn bpf<T>(command: libc::c_int, attributes: &T) -> libc::c_long {
-    // SAFETY: the callers' attributes are the parts of the union that their commands read, and point to what is alive.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
-    assert!(result >= 0, "bpf({command}): {}", std::io::Error::last_os_error());
-    result
+    loop {
+        // SAFETY: the callers' attributes are the parts of the union that their commands read, and point to what is alive.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
+        let error = std::io::Error::last_os_error();
+        if result >= 0 {
+            return result;
+        }
+        // The verifier's answer when a signal is pending, as in a process that is stopped or frozen.
+        assert_eq!(error.raw_os_error(), Some(libc::EAGAIN), "bpf({command}): {error}");
+    }
 }
 
 fn descriptor(result: libc::c_long) -> OwnedFd {
