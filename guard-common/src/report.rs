@@ -22,7 +22,7 @@ pub enum Hook {
     SkbEgress = 7,
     /// tcx (or clsact) ingress on the host side of the pod's veth
     VethIngress = 8,
-    /// netfilter INPUT and FORWARD, behind the veth
+    /// netfilter INPUT, FORWARD and OUTPUT, behind the veth
     Netfilter = 9,
 }
 

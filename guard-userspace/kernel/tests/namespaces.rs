@@ -3,6 +3,8 @@
 
 #[path = "namespaces/enforcement.rs"]
 mod enforcement;
+#[path = "namespaces/genetlink.rs"]
+mod genetlink;
 #[path = "namespaces/guarded.rs"]
 mod guarded;
 #[path = "namespaces/interfaces.rs"]
@@ -19,9 +21,13 @@ mod netfilter;
 mod netns;
 #[path = "namespaces/pod_hooks.rs"]
 mod pod_hooks;
+#[path = "namespaces/sent_on.rs"]
+mod sent_on;
 #[path = "namespaces/sockets.rs"]
 mod sockets;
 #[path = "namespaces/tcx.rs"]
 mod tcx;
 #[path = "namespaces/veth.rs"]
 mod veth;
+#[path = "namespaces/wireguard.rs"]
+mod wireguard;

@@ -138,6 +138,7 @@ fn a_tunnel_gets_no_packet_through() {
         ("packet --to 172.30.0.10:6443 --dressing geneve --via 172.30.0.11", ApiServerIfDelivered, to_a_port),
         ("packet --to 172.30.0.10:6443 --dressing ip-in-ip --via 172.30.0.11", ApiServerIfDelivered, without_ports),
         ("packet --to 172.30.0.10:6443 --dressing gre --via 172.30.0.11", ApiServerIfDelivered, without_ports),
+        // WireGuard, whose packets are a socket's of the kernel: guard-kernel's tests, on kernels that have it.
     ];
     try_all(&WORLD.ring.enter(), ways);
 }

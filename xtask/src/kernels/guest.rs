@@ -14,7 +14,15 @@ const PROGRAMS: &[&str] = &["bash", "ip", "kmod", "mount", "nft", "nsenter", "sl
 /// What those look up, and a file that is no namespace.
 const FILES: &[&str] = &["/etc/protocols", "/etc/services", "/etc/passwd"];
 /// Folders of modules; the kernel loads what it needs by name.
-const MODULES: &[&str] = &["kernel/arch", "kernel/crypto", "kernel/lib", "kernel/net", "kernel/drivers/net/ipvlan"];
+const MODULES: &[&str] = &[
+    "kernel/arch",
+    "kernel/crypto",
+    "kernel/lib",
+    "kernel/net",
+    "kernel/drivers/net/ipvlan",
+    "kernel/drivers/net/vxlan",
+    "kernel/drivers/net/wireguard",
+];
 
 /// The script that the kernel starts. `tests=` on the kernel's command line are the tests' arguments, `,` between them.
 const INIT: &str = include_str!("init.sh");

@@ -73,6 +73,11 @@ impl Expressions {
         self.meta(NFT_META_NFPROTO, NFT_REG32_00).equals(&[family as u8])
     }
 
+    /// Matches packets of the transport protocol.
+    pub(super) fn protocol(self, number: u8) -> Self {
+        self.meta(NFT_META_L4PROTO, NFT_REG32_00).equals(&[number])
+    }
+
     /// Loads the source address as the key.
     pub(super) fn source(self, family: Family) -> Self {
         match family {

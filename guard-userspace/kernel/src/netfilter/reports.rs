@@ -43,6 +43,8 @@ pub enum Hook {
     Input,
     /// On its way to another host or namespace.
     Forward,
+    /// Sent on by the host itself (IPVS).
+    Output,
 }
 
 /// A packet from a workload that the table dropped.
@@ -113,6 +115,7 @@ impl Reports {
         let hook = match attribute(list, NFULA_PACKET_HDR)?.get(2)? {
             1 => Hook::Input,
             2 => Hook::Forward,
+            3 => Hook::Output,
             _ => return None,
         };
         let packet::Header { source, destination, protocol, port } = packet::parse(attribute(list, NFULA_PAYLOAD)?)?;

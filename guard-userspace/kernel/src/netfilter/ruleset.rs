@@ -7,9 +7,9 @@ use super::expression::{Expressions, Family, Verdict};
 use super::message::{Verb, request};
 
 /// Changes whenever a set, chain or rule does: a table of another layout is replaced.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 /// The rules of [`rules`]: a table with fewer or more has been tampered with.
-pub(super) const RULES: usize = 12;
+pub(super) const RULES: usize = 14;
 /// Enough for the addresses of every agent pod that a node can hold; a bound on what spoofed sources could take.
 const COUNTED_SOURCES: u32 = 65_536;
 /// IPv6 header, some extension headers and the ports.
@@ -22,11 +22,18 @@ pub(super) const NFTA_TABLE_USERDATA: u16 = 6;
 const NFT_SET_EVAL: u32 = 0x20;
 const NF_INET_LOCAL_IN: u32 = 1;
 const NF_INET_FORWARD: u32 = 2;
+const NF_INET_LOCAL_OUT: u32 = 3;
 const NF_ACCEPT: u32 = 1;
 
 /// After connection tracking (-200), which reassembles fragments, and before `mangle` (-150), where other software sets
-/// and clears marks. Destinations are final at any priority: they are rewritten in prerouting.
+/// and clears marks. Destinations are final at any priority: they are rewritten in prerouting. But not by IPVS: see [`AFTER_IPVS`].
 pub(super) const PRIORITY: i32 = -160;
+/// Behind [`PRIORITY`] in INPUT: IPVS rewrites there, at 98 and 99 (the kernel's `ip_vs_ops`). What it delivers to the host itself goes
+/// on from there; what it sends to another host passes OUTPUT, never FORWARD.
+const AFTER_IPVS: i32 = 270;
+/// What IPVS or another sends on is judged in OUTPUT for TCP alone. A tunnel's own packets bear the mark of what they carry: an agent's
+/// packet to a pod of another node is none to that node's overlay port, which is in the set. The API server, kubelets and etcd speak TCP.
+const RESENT_PROTOCOL: u8 = 6;
 
 /// A set of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,7 +125,9 @@ pub(super) fn create(options: &Options, table: &str, priority: i32) -> Vec<Reque
     }
     changes.extend(["refuse", "endpoints", "to_host"].map(|name| chain(table, name)));
     changes.push(base_chain(table, "input", NF_INET_LOCAL_IN, priority));
+    changes.push(base_chain(table, "delivered", NF_INET_LOCAL_IN, priority + AFTER_IPVS));
     changes.push(base_chain(table, "forward", NF_INET_FORWARD, priority));
+    changes.push(base_chain(table, "output", NF_INET_LOCAL_OUT, priority));
     changes.extend(rules(options, table));
     changes
 }
@@ -147,9 +156,11 @@ fn rules(options: &Options, table: &str) -> [Request; RULES] {
     };
     let count = |family, set: &'static str| rule("refuse", &|rule| rule.family(family).source(family).count_in(set));
     [
-        // A packet without the mark meets this one rule of ours.
+        // A packet without the mark meets one rule of ours in each chain. One that is dropped meets no chain after that: it is counted once.
         rule("input", &|rule| rule.marked(options.mark).verdict(&Jump("to_host"))),
+        rule("delivered", &|rule| rule.marked(options.mark).verdict(&Jump("to_host"))),
         rule("forward", &|rule| rule.marked(options.mark).verdict(&Jump("endpoints"))),
+        rule("output", &|rule| rule.marked(options.mark).protocol(RESENT_PROTOCOL).verdict(&Jump("endpoints"))),
         rule("to_host", &|rule| rule.protocol_and_port(0).found_in("local_ports").verdict(&Goto("refuse"))),
         rule("to_host", &|rule| rule.verdict(&Goto("endpoints"))),
         address_and_port(V4, 1, "endpoints4"),
