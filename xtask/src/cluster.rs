@@ -11,6 +11,7 @@ mod node;
 mod objects;
 mod owner;
 mod pki;
+mod starter;
 mod status;
 mod up;
 
