@@ -22,6 +22,12 @@ const OVERLAY_UDP_PORTS: [u16; 3] = [4789, 8472, 6081];
 const METADATA: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254))];
 
+/// The slice that API servers themselves write. Others may add some; who may write slices in that namespace may add any number.
+const OWN_SLICE: &str = "kubernetes";
+
+/// API servers, and again addresses and ports of the Service `kubernetes`, that find a place in the set. It has room for what is real.
+const MAX_API_SERVERS: usize = 64;
+
 /// What the cluster shows of its control plane.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct View {
@@ -29,8 +35,6 @@ pub(super) struct View {
     service_addresses: BTreeSet<IpAddr>,
     /// Its ports.
     service_ports: BTreeSet<u16>,
-    /// API servers, by the name of the slice that lists them.
-    slices: BTreeMap<String, BTreeSet<SocketAddr>>,
     /// API servers that were there when the last of them vanished from the slices: gone they may be, open they must not.
     last_endpoints: BTreeSet<SocketAddr>,
     /// Further addresses of API servers: those that their certificates are for.
@@ -55,22 +59,35 @@ impl View {
         let ingress =
             status.iter().flat_map(|status| status.ingress.iter().flatten()).filter_map(|point| point.ip.as_ref());
         // `None` and `` stand for no address.
-        self.service_addresses =
-            cluster_ips.chain(external).chain(ingress).filter_map(|address| address.parse().ok()).collect();
+        self.service_addresses = cluster_ips
+            .chain(external)
+            .chain(ingress)
+            .filter_map(|address| address.parse().ok())
+            .take(MAX_API_SERVERS)
+            .collect();
         self.service_ports = spec
             .iter()
             .flat_map(|spec| spec.ports.iter().flatten())
             .filter_map(|port| u16::try_from(port.port).ok())
+            .take(MAX_API_SERVERS)
             .collect();
     }
 
     /// Exactly these slices are there.
     pub(super) fn set_slices<'a>(&mut self, slices: impl IntoIterator<Item = &'a EndpointSlice>) {
-        self.slices = slices
-            .into_iter()
-            .map(|slice| (slice.metadata.name.clone().unwrap_or_default(), endpoints(slice)))
-            .collect();
-        let listed: BTreeSet<_> = self.slices.values().flatten().copied().collect();
+        let (own, others): (Vec<_>, Vec<_>) =
+            slices.into_iter().partition(|slice| slice.metadata.name.as_deref() == Some(OWN_SLICE));
+        let mut listed = BTreeSet::new();
+        for endpoint in own.into_iter().chain(others).flat_map(endpoints) {
+            if listed.len() == MAX_API_SERVERS {
+                tracing::error!(
+                    MAX_API_SERVERS,
+                    "the Service kubernetes has more endpoints than a cluster has API servers; what is more is left out"
+                );
+                break;
+            }
+            listed.insert(endpoint);
+        }
         if !listed.is_empty() {
             self.last_endpoints = listed;
         }
@@ -393,6 +410,17 @@ mod tests {
         assert_eq!(view.endpoints(), ["192.168.0.9:6443".parse().unwrap()]);
         view.set_slices([]);
         assert_eq!(view.endpoints(), ["192.168.0.9:6443".parse().unwrap()]);
+    }
+
+    #[test]
+    fn endpoints_without_end_leave_room_for_the_real_ones() {
+        let many: Vec<_> = (0..1000).map(|number| format!("203.0.{}.{}", number / 250, number % 250)).collect();
+        let mut flood = slice(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        flood.metadata.name = Some("a".to_owned());
+        let mut view = view();
+        view.set_slices([&flood, &slice(&["192.168.0.9"])]);
+        assert_eq!(view.endpoints().len(), MAX_API_SERVERS);
+        assert!(view.endpoints().contains(&"192.168.0.9:6443".parse().unwrap()));
     }
 
     #[test]

@@ -11,10 +11,13 @@ use k8s_openapi::api::core::v1::Node;
 /// Network plugins write a handful; a bound on what else may be in annotations.
 const MAX_ANNOTATED: usize = 16;
 
+/// Listed addresses of one node: two families, inside and outside, and some more.
+const MAX_LISTED: usize = 32;
+
 /// `status.addresses`. Host names are left out: what they resolve to is listed as well where the node has such an address.
 pub(super) fn listed(node: &Node) -> BTreeSet<IpAddr> {
     let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
-    addresses.filter_map(|address| address.address.parse().ok()).collect()
+    addresses.filter_map(|address| address.address.parse().ok()).take(MAX_LISTED).collect()
 }
 
 /// The node's own ends of its pods' networks: the first addresses of its ranges (a tunnel's, as flannel's; the bridge's), the last one, which
