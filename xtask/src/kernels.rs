@@ -158,6 +158,6 @@ mod tests {
 
     #[test]
     fn a_console_without_a_result_is_a_failure() {
-        assert_eq!(judged("Kernel panic\r\n"), Counts { passed: 0, failed: 2 });
+        assert_eq!(judged("Kernel panic\r\n"), Counts { passed: 0, failed: 4 });
     }
 }
