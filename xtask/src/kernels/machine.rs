@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::run::{command, tail};
 
 /// Four times what the tests take on two busy cores.
-const LIMIT: Duration = Duration::from_mins(8);
+const LIMIT: Duration = Duration::from_mins(15);
 /// All that QEMU emulates, but for `cmpxchg16b`: QEMU 7.2 gets it wrong with several CPUs, and kernels from 6.6 on, which use
 /// it in every allocation, die of that.
 const CPU: &str = "max,-cx16";
