@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use guard_e2e::harness::{Agent, Guard, NodeNetns, Pod, PodPlan, Running, eventually, unique};
+use guard_e2e::harness::{Agent, Guard, NodeNetns, Pod, PodPlan, Running, SOON, eventually, unique};
 
 use crate::WORLD;
 use crate::life::turn;
@@ -11,7 +11,6 @@ use crate::life::turn;
 const DEAD: Duration = Duration::from_secs(30);
 /// What two busy cores may add to that.
 const MARGIN: Duration = Duration::from_secs(5);
-const SOON: Duration = Duration::from_secs(20);
 
 /// kubectl's older protocol; its newer one is WebSocket.
 const SPDY: &str = "KUBECTL_REMOTE_COMMAND_WEBSOCKETS=false KUBECTL_PORT_FORWARD_WEBSOCKETS=false";
@@ -76,7 +75,7 @@ fn whoever_falls_silent_is_noticed_and_the_other_side_sees_a_reset() {
     });
     assert!(broken_off() - before > 6.5, "{} before, now {}", before, broken_off());
     drop(silence);
-    eventually("the agent's next request to be answered", DEAD, || {
+    eventually("the agent's next request to be answered", SOON, || {
         let answer = agent.exec(["kubectl", "get", "configmap", &name]);
         if answer.status.success() { Ok(()) } else { Err(answer.err) }
     });
