@@ -29,7 +29,6 @@ pub use control_plane::{ControlPlaneSet, Entry, Service};
 pub use counters::Refusals;
 use guard_common::{NAT64_WELL_KNOWN_PREFIX, Nat64Prefix, NetnsEntry, VethAddressKey, VethEntry};
 pub use pins::Pinned;
-pub use programs::{ProgramRuns, program_runs};
 pub use reports::{AsyncReports, Reports, boot_time};
 
 use crate::{

@@ -74,7 +74,7 @@ impl ControlPlaneSet {
         self.entries.iter().map(endpoint).collect()
     }
 
-    fn keys(&self) -> BTreeMap<[u8; 19], (ServiceKey, Action)> {
+    fn keys(&self) -> Keys {
         let mut keys = BTreeMap::new();
         let mut put = |key: ServiceKey, action| keys.insert(sort_key(&key), (key, action));
         let all: BTreeSet<_> = self
@@ -124,21 +124,13 @@ fn sort_key(key: &ServiceKey) -> [u8; 19] {
     bytes
 }
 
-/// Puts what is new before it deletes what is old. A look-up starts at the rest of an address: so an address's services are
-/// put before its rest, and deleted after it.
-pub(super) fn replace(
-    map: &mut HashMap<MapData, Raw<ServiceKey>, Raw<ServiceEntry>>,
-    set: &ControlPlaneSet,
-) -> Result<(), Error> {
+/// By address, then port, then protocol.
+type Keys = BTreeMap<[u8; 19], (ServiceKey, Action)>;
+type Table = HashMap<MapData, Raw<ServiceKey>, Raw<ServiceEntry>>;
+
+/// Puts what is new before it deletes what is old, but in a map that has no room for both.
+pub(super) fn replace(map: &mut Table, set: &ControlPlaneSet) -> Result<(), Error> {
     let wanted = set.keys();
-    let is_rest = |key: &ServiceKey| *key == ServiceKey::rest_of(key.address);
-    for rest in [false, true] {
-        for (key, action) in wanted.values().filter(|(key, _)| is_rest(key) == rest) {
-            let entry = ServiceEntry { action: *action as u32 };
-            map.insert(Raw(*key), Raw(entry), 0)
-                .map_err(|error| Error::map("CONTROL_PLANE", "adding an entry", error))?;
-        }
-    }
     let mut old = Vec::new();
     for key in map.keys() {
         let Raw(key) = key.map_err(|error| Error::map("CONTROL_PLANE", "reading it", error))?;
@@ -146,12 +138,36 @@ pub(super) fn replace(
             old.push(key);
         }
     }
+    if put(map, &wanted).is_ok() {
+        return delete(map, &old);
+    }
+    delete(map, &old)?;
+    put(map, &wanted)
+}
+
+/// A look-up starts at the rest of an address: so an address's services are put before its rest, and deleted after it.
+fn put(map: &mut Table, wanted: &Keys) -> Result<(), Error> {
+    for rest in [false, true] {
+        for (key, action) in wanted.values().filter(|(key, _)| is_rest(key) == rest) {
+            let entry = ServiceEntry { action: *action as u32 };
+            map.insert(Raw(*key), Raw(entry), 0)
+                .map_err(|error| Error::map("CONTROL_PLANE", "adding an entry", error))?;
+        }
+    }
+    Ok(())
+}
+
+fn delete(map: &mut Table, keys: &[ServiceKey]) -> Result<(), Error> {
     for rest in [true, false] {
-        for key in old.iter().filter(|key| is_rest(key) == rest) {
+        for key in keys.iter().filter(|key| is_rest(key) == rest) {
             map.remove(&Raw(*key)).map_err(|error| Error::map("CONTROL_PLANE", "deleting an entry", error))?;
         }
     }
     Ok(())
+}
+
+fn is_rest(key: &ServiceKey) -> bool {
+    *key == ServiceKey::rest_of(key.address)
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use aya::{
     programs::{
         CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Program, ProgramError,
         links::{FdLink, LinkError},
-        loaded_programs,
     },
 };
 
@@ -55,29 +54,6 @@ pub(super) struct Programs {
 enum Veths {
     Tcx(Tcx),
     Clsact(Clsact),
-}
-
-/// How often a loaded program has run, where `kernel.bpf_stats_enabled` is on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProgramRuns {
-    /// The program's name, cut to 15 bytes by the kernel.
-    pub name: String,
-    /// The kernel's number for it.
-    pub id: u32,
-    /// How often it ran since it was loaded.
-    pub runs: u64,
-}
-
-/// All of the guard's programs in this kernel, those of other guards and of earlier processes included.
-pub fn program_runs() -> Result<Vec<ProgramRuns>, Error> {
-    let mut runs = Vec::new();
-    for program in loaded_programs() {
-        let program = program.map_err(|error| Error::program("listing", "", error))?;
-        if let Some(name) = program.name_as_str().filter(|name| name.starts_with("guard_")) {
-            runs.push(ProgramRuns { name: name.to_owned(), id: program.id(), runs: program.run_count() });
-        }
-    }
-    Ok(runs)
 }
 
 pub(super) fn load(options: &Options, pins: &Pins) -> Result<(Programs, Maps, RingBuf<MapData>), Error> {

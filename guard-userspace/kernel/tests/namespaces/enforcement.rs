@@ -7,10 +7,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use guard_common::{Hook, Reason};
-use guard_kernel::kernel::{Kernel, Options};
+use guard_kernel::kernel::{Entry, Kernel, Options, Service};
 
-use crate::guarded::{API_PORT, Guarded, OTHER_PORT, SERVER, refused};
-use crate::lab::{Lab, eventually, heard};
+use crate::guarded::{API_PORT, Guarded, OTHER_PORT, SERVER, control_plane, refused};
+use crate::lab::{End, Lab, eventually, heard};
 
 #[test]
 fn counts_are_exact_when_nobody_reads_the_reports() {
@@ -50,6 +50,7 @@ fn a_new_process_takes_over_and_not_one_packet_comes_through() {
                 sent.fetch_add(1, Ordering::Relaxed);
             }
         });
+        let _end = End(&stop);
         for _ in 0..5 {
             let before = sent.load(Ordering::Relaxed);
             // The old process's descriptors are closed only after the new one has taken over.
@@ -59,13 +60,33 @@ fn a_new_process_takes_over_and_not_one_packet_comes_through() {
             guarded.kernel = Some(next);
             eventually("packets are sent meanwhile", || (sent.load(Ordering::Relaxed) > before + 100).then_some(()));
         }
-        stop.store(true, Ordering::Relaxed);
     });
     assert_eq!(guarded.refused()[&(Hook::VethIngress, Reason::ControlPlane)], sent.load(Ordering::Relaxed));
     assert_silent(&server);
     // The way is there: to a port that is not in the set it works all the while.
     flood.send_to(b"x", (SERVER, OTHER_PORT)).unwrap();
     heard(&other).unwrap();
+}
+
+#[test]
+fn a_set_that_the_map_has_no_room_for_beside_the_old_one_takes_its_place() {
+    let mut guarded = Guarded::new("full");
+    let server = guarded.lab.server.udp("10.9.1.2:6443");
+    // Two keys for each address; the map holds 65,536.
+    for network in [11, 12] {
+        let mut set = control_plane();
+        set.entries.extend((0..20_000_u16).map(|number| {
+            let [high, low] = number.to_be_bytes();
+            let service = Service::Refused { protocol: None, port: 10250 };
+            Entry { address: [network, 0, high, low].into(), service }
+        }));
+        guarded.kernel.as_mut().unwrap().set_control_plane(&set).unwrap();
+    }
+    let pod = guarded.lab.pod.udp("10.9.0.2:0");
+    pod.send_to(b"x", (SERVER, API_PORT)).unwrap();
+    assert_silent(&server);
+    pod.send_to(b"x", "12.0.78.31:10250").unwrap();
+    assert_eq!(guarded.refused()[&(Hook::VethIngress, Reason::ControlPlane)], 2);
 }
 
 fn assert_silent(socket: &UdpSocket) {

@@ -9,7 +9,7 @@ use guard_common::{Hook, Reason};
 use guard_kernel::Kernel;
 
 use crate::guarded::{API_PORT, Guarded, SERVER};
-use crate::lab::{Space, eventually, heard};
+use crate::lab::{End, Space, eventually, heard};
 use crate::tcx;
 
 /// What an intruder makes of every packet that it sees.
@@ -45,15 +45,6 @@ impl Intruder {
 
 fn has_tcx() -> bool {
     Kernel::missing_features().is_empty()
-}
-
-/// Ends the flood, also when the test fails meanwhile: a scope waits for its threads.
-struct End<'a>(&'a AtomicBool);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// What was done about the pod's veth.

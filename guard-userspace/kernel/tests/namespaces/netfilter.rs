@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use guard_kernel::netfilter::{Endpoint, Hook, Netfilter, Options, Ports, Refused, Reports};
 
-use crate::lab::{Lab, eventually, heard};
+use crate::lab::{End, Lab, eventually, heard};
 
 const POD: &str = "10.9.0.2";
 const POD6: &str = "fd09::2";
@@ -228,13 +228,14 @@ fn nothing_slips_through_while_the_table_is_replaced() {
             }
             sent
         });
+        let end = End(&done);
         for round in 0..100 {
             let mark = if round % 2 == 0 { 0x200 } else { 0x100 };
             let next = Netfilter::open(&lab.host.netns, options(mark)).unwrap();
             let other = endpoint(&format!("10.60.0.{round}"), 6443);
             next.set_endpoints(&[endpoint(SERVER, 6443), other]).unwrap();
         }
-        done.store(true, Ordering::Relaxed);
+        drop(end);
         assert!(flood.join().unwrap() > 1000);
     });
     assert_eq!(heard(&server), None);
