@@ -88,12 +88,16 @@ fn wrong(reason: String) -> Wrong {
     Wrong { rule: None, reason }
 }
 
+/// What to say of an object of another kind or version.
+pub(crate) fn foreign(api_version: &str, kind: &str) -> Option<String> {
+    (api_version != API_VERSION || kind != GUARD_POLICY_KIND)
+        .then(|| format!("this is {kind} of {api_version}; {GUARD_POLICY_KIND} of {API_VERSION} is expected"))
+}
+
 fn compile_policy(policy: GuardPolicy) -> Result<Policy, Wrong> {
     let GuardPolicy { api_version, kind, metadata, spec } = policy;
-    if api_version != API_VERSION || kind != GUARD_POLICY_KIND {
-        return Err(wrong(format!(
-            "this is {kind} of {api_version}; {GUARD_POLICY_KIND} of {API_VERSION} is expected"
-        )));
+    if let Some(reason) = foreign(&api_version, &kind) {
+        return Err(wrong(reason));
     }
     if metadata.name.is_empty() {
         return Err(wrong("metadata.name is empty".to_owned()));

@@ -6,7 +6,7 @@ use serde::de::IgnoredAny;
 use serde_saphyr::options::AliasLimits;
 use serde_saphyr::{Location, Options, Spanned};
 
-use crate::compile::CompileError;
+use crate::compile::{CompileError, foreign};
 use crate::error::PolicyError;
 
 /// Longest file, in bytes.
@@ -17,6 +17,14 @@ const MAX_DOCUMENTS: usize = 1_000;
 const MAX_NODES: usize = 100_000;
 /// Most nodes that aliases may repeat, all together: a few lines of aliases of aliases stand for billions.
 const MAX_REPEATED: usize = 10_000;
+
+/// What a document says that it is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kind {
+    api_version: String,
+    kind: Spanned<String>,
+}
 
 /// The places of the rules, read only when there is an error to place.
 #[derive(Deserialize)]
@@ -42,8 +50,18 @@ pub(crate) fn parse(text: &str, file_name: &str) -> Result<Vec<GuardPolicy>, Pol
     if text.len() > MAX_LEN {
         return Err(error(None, format!("the file has {} bytes, more than {MAX_LEN}; split it", text.len())));
     }
-    serde_saphyr::from_multiple_with_options(text, options())
-        .map_err(|wrong| error(wrong.location(), wrong.without_snippet().to_string()))
+    serde_saphyr::from_multiple_with_options(text, options()).map_err(|wrong| match foreign_kind(text) {
+        Some((location, reason)) => error(Some(location), reason),
+        None => error(wrong.location(), wrong.without_snippet().to_string()),
+    })
+}
+
+/// The first document that is something else. That says more than which of its fields a policy doesn't have.
+fn foreign_kind(text: &str) -> Option<(Location, String)> {
+    let documents: Vec<Kind> = serde_saphyr::from_multiple_with_options(text, options()).ok()?;
+    documents
+        .into_iter()
+        .find_map(|document| Some((document.kind.referenced, foreign(&document.api_version, &document.kind.value)?)))
 }
 
 /// Adds file, line and column to an error that was found after reading.

@@ -27,6 +27,7 @@ use crate::{
     DrainSignal, Handle, Proxy,
     body::ResponseBody,
     cork::cork,
+    observer::CLOSED_WITHOUT_REQUEST,
     pipeline,
     tls::{self, HandshakeFailure, Socket},
 };
@@ -107,7 +108,7 @@ async fn serve_http(stream: TlsStream<Socket>, context: Arc<Context>, cut: DropG
         tracing::debug!(workload = %context.who.workload(), %error, "a connection ended");
     }
     if context.activity.was_never_used() && started.elapsed() < REFUSAL_WINDOW && !context.drain.has_started() {
-        context.proxy.config.observer.tls_refused(context.who.workload(), "closed_without_request");
+        context.proxy.config.observer.tls_refused(context.who.workload(), CLOSED_WITHOUT_REQUEST);
     }
     context.tunnels.close();
     context.tunnels.wait().await;

@@ -35,5 +35,5 @@ pub use credentials::{Authenticate, UpstreamCredentials};
 pub use drain::{Drain, DrainSignal};
 pub use gate::{GATE_PATH, GateProof, GateService};
 pub use handle::Handle;
-pub use observer::Observer;
+pub use observer::{CLOSED_WITHOUT_REQUEST, Observer};
 pub use proxy::{Proxy, ProxyError};

@@ -1,7 +1,7 @@
 //! What lifecycle and proxy have to say about a pod, as events with advice.
 
 use guard_identity::{AuthError, PodIdentity, UpstreamError, Workload};
-use guard_proxy::Observer;
+use guard_proxy::{CLOSED_WITHOUT_REQUEST, Observer};
 use guard_workload::{Announce, Notice};
 
 use super::events::{Events, Note};
@@ -20,9 +20,9 @@ impl Observer for Events {
             Note::warning(
                 "ClientRefusesGuard",
                 format!(
-                    "A client in this pod refused the guard's certificate (TLS alert {alert}). Let it trust \
-                     /var/run/secrets/kubernetes.io/serviceaccount/ca.crt, which holds the guard's CA; it must not pin the cluster's CA, nor \
-                     bring a kubeconfig or CA bundle of its own in the image."
+                    "{} Let it trust /var/run/secrets/kubernetes.io/serviceaccount/ca.crt, which holds the guard's CA; it must not pin the \
+                     cluster's CA, nor bring a kubeconfig or CA bundle of its own in the image.",
+                    refusal(alert)
                 ),
             ),
         );
@@ -47,4 +47,13 @@ impl Observer for Events {
             ),
         );
     }
+}
+
+fn refusal(alert: &str) -> String {
+    if alert == CLOSED_WITHOUT_REQUEST {
+        return "A client in this pod closed its connection right after the TLS handshake, as some do with a certificate that they don't trust. \
+                If it fails there:"
+            .to_owned();
+    }
+    format!("A client in this pod refused the guard's certificate (TLS alert {alert}).")
 }

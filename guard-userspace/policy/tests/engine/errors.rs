@@ -91,6 +91,15 @@ fn another_kind_version_or_name_is_refused() {
 }
 
 #[test]
+fn another_kinds_fields_are_not_what_is_wrong_with_it() {
+    let error = error("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: b}\n");
+    assert_eq!(
+        (error.line, error.reason.as_str()),
+        (Some(2), "this is ConfigMap of v1; GuardPolicy of egressguard.io/v1alpha1 is expected")
+    );
+}
+
+#[test]
 fn two_of_a_name_are_refused() {
     let error = error(&format!("{}---\n{}", policy(""), policy("")));
     assert_eq!((error.line, error.policy.as_deref()), (Some(8), Some("p")), "{error}");
