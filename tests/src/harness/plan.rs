@@ -70,7 +70,8 @@ impl PodPlan {
         Self { image, ..self }
     }
 
-    /// With capabilities that admission would refuse: the kernel has to hold without it.
+    /// With capabilities that admission would refuse: all but interfaces beside the veth, which `NET_ADMIN` can make, the kernel has to hold
+    /// without it.
     pub fn armed(self) -> Self {
         Self { capabilities: vec!["NET_RAW", "NET_ADMIN", "SYS_ADMIN"], ..self }
     }

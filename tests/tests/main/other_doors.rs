@@ -3,15 +3,14 @@
 use std::net::SocketAddr;
 
 use guard_common::{Hook, Reason};
-use guard_e2e::finding::Outcome;
-use guard_e2e::harness::{Echo, NodeNetns, Pod, PodPlan, SOON, eventually, unique};
+use guard_e2e::harness::{Echo, NodeNetns, PodPlan, unique};
 use serde_json::json;
 
 use crate::WORLD;
 use crate::table::{
     Control::{ApiServer, Somebody},
     Guarded::{Dropped, Eperm},
-    Way, try_all,
+    Way, await_open, await_refused, try_all,
 };
 
 #[test]
@@ -97,7 +96,9 @@ fn a_service_makes_no_new_way_to_the_api_server() {
     let cluster_ip = service["spec"]["clusterIP"].as_str().unwrap();
     let node_port = service["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
     let connects = [format!("connect --to {cluster_ip}:443"), format!("connect --to 172.30.0.11:{node_port}")];
-    await_open(&arena.ordinary, &connects);
+    for way in &connects {
+        await_open(&arena.ordinary, way);
+    }
     let packets = [format!("packet --to {cluster_ip}:443"), format!("packet --to 172.30.0.11:{node_port}")];
     let ways: Vec<Way<'_>> = connects
         .iter()
@@ -107,13 +108,9 @@ fn a_service_makes_no_new_way_to_the_api_server() {
     try_all(&arena, &ways);
     // Another node rewrites these too, where nothing tells whose packet it is: here it must not leave.
     let elsewhere = [format!("connect --to 172.30.0.12:{node_port}"), "connect --to 203.0.113.7:443".to_owned()];
-    await_open(&arena.ordinary, &elsewhere);
-    // The guard of this node hears of a Service by itself, not from that node.
     for way in &elsewhere {
-        eventually(&format!("{way} to be refused"), SOON, || {
-            let found = arena.agent.probe(way);
-            if found.outcome == Outcome::Refused { Ok(()) } else { Err(format!("{found:?}")) }
-        });
+        await_open(&arena.ordinary, way);
+        await_refused(&arena.agent, way);
     }
     let refused = Eperm(Hook::Connect4, Reason::ControlPlane);
     let at_the_veth = Dropped(Hook::VethIngress, Reason::ControlPlane);
@@ -135,18 +132,9 @@ fn a_service_on_a_pod_in_the_nodes_network_makes_no_way_to_the_kubelet() {
     }));
     let service = WORLD.kubectl.get("service", &name);
     let connects = [format!("connect --to {}:443", service["spec"]["clusterIP"].as_str().unwrap())];
-    await_open(&arena.ordinary, &connects);
+    for way in &connects {
+        await_open(&arena.ordinary, way);
+    }
     try_all(&arena, &[(&connects[0], Somebody, Dropped(Hook::Netfilter, Reason::ControlPlane))]);
     WORLD.kubectl.run(["delete", "service", &name]).ok();
-}
-
-/// kube-proxy takes a moment.
-#[track_caller]
-fn await_open(ordinary: &Pod, ways: &[String]) {
-    for way in ways {
-        eventually(&format!("{way} to be open from an ordinary pod"), SOON, || {
-            let found = ordinary.probe(&format!("--limit 3000 {way}"));
-            if found.outcome == Outcome::Met { Ok(()) } else { Err(format!("{found:?}")) }
-        });
-    }
 }

@@ -1,15 +1,14 @@
 //! K7, edge case 42, from another node: what that node rewrites, unpacks or answers itself has lost the agents' mark on its way.
 
 use guard_common::{Hook, Reason};
-use guard_e2e::finding::Outcome;
-use guard_e2e::harness::{Pod, PodPlan, SOON, eventually, unique};
+use guard_e2e::harness::{PodPlan, unique};
 use serde_json::{Value, json};
 
 use crate::WORLD;
 use crate::table::{
     Control::{ApiServer, Somebody},
     Guarded::{Dropped, Eperm},
-    Way, try_all,
+    Way, await_open, await_refused, try_all,
 };
 
 const AT_THE_VETH: crate::table::Guarded = Dropped(Hook::VethIngress, Reason::ControlPlane);
@@ -39,6 +38,7 @@ fn a_service_that_leads_to_another_services_node_port_makes_no_way() {
     let first_port = node_port(&service(&first, &json!({"type": "NodePort"}), 443, "172.30.0.11", last_port));
     let connect = format!("connect --to 172.30.0.12:{first_port}");
     await_open(&arena.ordinary, &connect);
+    await_refused(&arena.agent, &connect);
     let packet = format!("packet --to 172.30.0.12:{first_port}");
     try_all(&arena, &[(&connect, ApiServer, REFUSED), (&packet, ApiServer, AT_THE_VETH)]);
     WORLD.kubectl.run(["delete", "service", &last, &first]).ok();
@@ -52,6 +52,7 @@ fn an_external_address_is_closed_before_this_nodes_kube_proxy_knows_of_it() {
     service(&name, &json!({"externalIPs": ["172.30.0.12"]}), 7443, "172.30.0.10", 6443);
     let connect = "connect --to 172.30.0.12:7443";
     await_open(&arena.ordinary, connect);
+    await_refused(&arena.agent, connect);
     try_all(&arena, &[(connect, ApiServer, REFUSED)]);
     WORLD.kubectl.run(["delete", "service", &name]).ok();
 }
@@ -72,6 +73,7 @@ fn a_service_with_addresses_without_end_keeps_no_door_open() {
     let port = node_port(&service(&door, &json!({"type": "NodePort"}), 443, "172.30.0.10", 6443));
     let connect = format!("connect --to 172.30.0.12:{port}");
     await_open(&arena.ordinary, &connect);
+    await_refused(&arena.agent, &connect);
     try_all(&arena, &[(&connect, ApiServer, REFUSED)]);
     WORLD.kubectl.run(["delete", "service", &flood, &door]).ok();
 }
@@ -103,13 +105,4 @@ fn create(name: &str, spec: &Value, address: &str, to: u16) -> Value {
 fn node_port(service: &Value) -> u16 {
     let port = service["spec"]["ports"][0]["nodePort"].as_u64().and_then(|port| u16::try_from(port).ok());
     port.expect("a NodePort is given at once")
-}
-
-/// kube-proxy takes a moment.
-#[track_caller]
-fn await_open(ordinary: &Pod, way: &str) {
-    eventually(&format!("{way} to be open from an ordinary pod"), SOON, || {
-        let found = ordinary.probe(&format!("--limit 3000 {way}"));
-        if found.outcome == Outcome::Met { Ok(()) } else { Err(format!("{found:?}")) }
-    });
 }

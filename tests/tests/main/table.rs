@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use guard_common::{Hook, Reason};
 use guard_e2e::finding::{Finding, Outcome};
-use guard_e2e::harness::Arena;
+use guard_e2e::harness::{Arena, Pod, SOON, eventually};
 
 use crate::WORLD;
 
@@ -58,6 +58,24 @@ pub(crate) fn try_all(arena: &Arena, ways: &[Way<'_>]) {
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// Waits until a way is open to an ordinary pod: kube-proxy takes a moment.
+#[track_caller]
+pub(crate) fn await_open(ordinary: &Pod, way: &str) {
+    eventually(&format!("{way} to be open from an ordinary pod"), SOON, || {
+        let found = ordinary.probe(&format!("--limit 3000 {way}"));
+        if found.outcome == Outcome::Met { Ok(()) } else { Err(format!("{found:?}")) }
+    });
+}
+
+/// Waits until a connect is refused to an agent: the guard hears of a Service by itself, not from kube-proxy.
+#[track_caller]
+pub(crate) fn await_refused(agent: &Pod, way: &str) {
+    eventually(&format!("{way} to be refused"), SOON, || {
+        let found = agent.probe(way);
+        if found.outcome == Outcome::Refused { Ok(()) } else { Err(format!("{found:?}")) }
+    });
 }
 
 fn try_guarded(arena: &Arena, probe: &str, guarded: Guarded, control: Outcome) -> Result<(), String> {

@@ -20,9 +20,9 @@ use crate::{
 /// A peer without a word is gone after `PING` and `UNANSWERED`, and a third of that until somebody looks.
 const PING: Duration = Duration::from_secs(1);
 const UNANSWERED: Duration = Duration::from_millis(1500);
-/// Longer than a dead peer may go unnoticed.
-const NOTICED: Duration = Duration::from_secs(5);
-/// As long, while nothing is wrong.
+/// How long a test waits for that. Ample: a machine that stands still for a while is no error of the guard's.
+const NOTICED: Duration = Duration::from_secs(20);
+/// Longer than a dead peer would go unnoticed.
 const QUIET: Duration = Duration::from_secs(4);
 
 fn impatient() -> BedOptions {
