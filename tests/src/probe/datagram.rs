@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::interface::Interface;
-use super::patience::{self, patient};
+use super::patience;
 
 /// Which protocol, and whether `connect` comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -116,10 +116,13 @@ fn answer(socket: &Socket, to: SocketAddr, limit: Duration) -> io::Result<String
     let until = std::time::Instant::now() + limit;
     loop {
         let mut buffer = [MaybeUninit::<u8>::uninit(); 2048];
-        let (length, from) = patient(|| socket.recv_from(&mut buffer))?;
-        let from = from.as_socket().map_or(to.ip(), |from| from.ip());
-        if from == to.ip() {
-            return Ok(format!("{length} bytes"));
+        match socket.recv_from(&mut buffer) {
+            Ok((length, from)) if from.as_socket().is_none_or(|from| from.ip() == to.ip()) => {
+                return Ok(format!("{length} bytes"));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
         if std::time::Instant::now() > until {
             return Err(io::ErrorKind::TimedOut.into());
