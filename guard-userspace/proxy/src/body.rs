@@ -1,9 +1,11 @@
 //! Bodies on their way: counted, never held, and never ended cleanly unless the sender ended them.
 
 use std::{
+    future::poll_fn,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -12,12 +14,17 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use thiserror::Error;
+use tokio::time::timeout;
 
 use crate::{
+    client_body::ClientBody,
     exchange::{Exchange, Outcome, Traffic},
     upstream::Lease,
     watch_end::WatchEnd,
 };
+
+/// How long the head of a refusal waits for the first piece of its body at most. The API server sends both at once.
+const FIRST_PIECE: Duration = Duration::from_millis(500);
 
 /// Why a body ended before its end. The other side sees a reset.
 #[derive(Debug, Error)]
@@ -34,21 +41,48 @@ pub(crate) enum BodyError {
 ///
 /// hyper reports a stream reset with `NO_ERROR` as the end of the body, since a server may so refuse the rest of
 /// an upload. For a proxy that would make a cut-off message whole.
-struct Whole {
-    incoming: Incoming,
+struct Whole<B> {
+    incoming: B,
     /// Whether only an explicit end counts.
     http2: bool,
     /// Bytes that are still to come, where the sender said how many.
     expected: Option<u64>,
+    /// What was taken before anybody asked.
+    peeked: Option<Peeked>,
 }
 
-impl Whole {
-    fn new(incoming: Incoming, version: Version) -> Self {
+type Peeked = Option<Result<Frame<Bytes>, BodyError>>;
+
+impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Whole<B> {
+    fn new(incoming: B, version: Version) -> Self {
         let expected = incoming.size_hint().exact();
-        Self { incoming, http2: version == Version::HTTP_2, expected }
+        Self { incoming, http2: version == Version::HTTP_2, expected, peeked: None }
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    /// Waits for the first frame, and keeps it.
+    async fn peek(&mut self) {
+        if !self.is_end_stream() {
+            self.peeked = Some(poll_fn(|cx| self.poll_next(cx)).await);
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.peeked.is_none() && self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let peeked = match &self.peeked {
+            Some(Some(Ok(frame))) => frame.data_ref().map_or(0, length),
+            _ => 0,
+        };
+        self.incoming.size_hint().exact().map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + peeked))
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Peeked> {
+        self.peeked.take().map_or_else(|| self.poll_next(cx), Poll::Ready)
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Peeked> {
         let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
@@ -69,21 +103,21 @@ pub(crate) enum RequestBody {
     /// None.
     Empty,
     /// As it comes from the client.
-    Streaming(StreamingRequest),
+    Streaming(Box<StreamingRequest>),
 }
 
 /// What streams, and where it is counted.
 pub(crate) struct StreamingRequest {
-    whole: Whole,
+    whole: Whole<ClientBody>,
     traffic: Arc<Traffic>,
 }
 
 impl RequestBody {
-    pub(crate) fn streaming(incoming: Incoming, version: Version, traffic: Arc<Traffic>) -> Self {
+    pub(crate) fn streaming(incoming: ClientBody, version: Version, traffic: Arc<Traffic>) -> Self {
         if incoming.is_end_stream() {
             Self::Empty
         } else {
-            Self::Streaming(StreamingRequest { whole: Whole::new(incoming, version), traffic })
+            Self::Streaming(Box::new(StreamingRequest { whole: Whole::new(incoming, version), traffic }))
         }
     }
 
@@ -113,14 +147,14 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Streaming(body) => body.whole.incoming.is_end_stream(),
+            Self::Streaming(body) => body.whole.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Streaming(body) => body.whole.incoming.size_hint(),
+            Self::Streaming(body) => body.whole.size_hint(),
         }
     }
 }
@@ -135,7 +169,7 @@ pub(crate) enum ResponseBody {
 
 /// What streams, and the exchange that ends with it.
 pub(crate) struct StreamingResponse {
-    whole: Whole,
+    whole: Whole<Incoming>,
     watch: Option<WatchEnd>,
     ended: bool,
     exchange: Exchange,
@@ -169,6 +203,15 @@ impl ResponseBody {
     ) -> Self {
         let whole = Whole::new(incoming, version);
         Self::Streaming(Box::new(StreamingResponse { whole, watch, ended: false, exchange, lease }))
+    }
+
+    /// Waits a moment for the first piece of a refusal, so that it goes out with its head. A client that still sends and
+    /// sees the head alone may end its request short of its length (curl 7.88 does): h2 resets the stream for that
+    /// (RFC 9113, 8.1.1), and the rest of the refusal would be lost.
+    pub(crate) async fn await_first_piece(&mut self) {
+        if let Self::Streaming(body) = self {
+            let _ = timeout(FIRST_PIECE, body.whole.peek()).await;
+        }
     }
 }
 
@@ -213,7 +256,7 @@ impl StreamingResponse {
 impl Drop for StreamingResponse {
     fn drop(&mut self) {
         // hyper drops a body whose length it knows without asking for its end.
-        if !self.ended && self.whole.incoming.is_end_stream() {
+        if !self.ended && self.whole.is_end_stream() {
             self.complete();
         }
     }
@@ -233,14 +276,14 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Local { full, .. } => full.is_end_stream(),
-            Self::Streaming(body) => body.ended || body.whole.incoming.is_end_stream(),
+            Self::Streaming(body) => body.ended || body.whole.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Local { full, .. } => full.size_hint(),
-            Self::Streaming(body) => body.whole.incoming.size_hint(),
+            Self::Streaming(body) => body.whole.size_hint(),
         }
     }
 }

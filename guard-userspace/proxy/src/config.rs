@@ -59,7 +59,8 @@ pub struct Limits {
     pub upstream_streams: usize,
     /// Bytes of a request's headers. Default 1 MiB, the API server's own (Go's `http.DefaultMaxHeaderBytes`).
     pub header_bytes: u32,
-    /// Bytes of a refused request's body that are read and thrown away so that the connection can go on. Default 64 KiB.
+    /// Bytes of an answered request's body that are read and thrown away so that the connection can go on. Default 256 KiB,
+    /// as in Go's server.
     pub discarded_bytes: u64,
 }
 
@@ -85,7 +86,7 @@ pub struct Timeouts {
     pub unanswered: Duration,
     /// An unused connection to the API server is closed after this. Default 60 s.
     pub upstream_idle: Duration,
-    /// Throwing away a refused request's body. Default 1 s.
+    /// Throwing away what a client sends after its answer, and again after the end of its connection. Default 3 s.
     pub discard: Duration,
 }
 
@@ -98,7 +99,7 @@ impl Default for Limits {
             upstream_connections: 16,
             upstream_streams: 100,
             header_bytes: 1 << 20,
-            discarded_bytes: 64 << 10,
+            discarded_bytes: 256 << 10,
         }
     }
 }
@@ -113,7 +114,7 @@ impl Default for Timeouts {
             ping: Duration::from_secs(10),
             unanswered: Duration::from_secs(15),
             upstream_idle: Duration::from_mins(1),
-            discard: Duration::from_secs(1),
+            discard: Duration::from_secs(3),
         }
     }
 }

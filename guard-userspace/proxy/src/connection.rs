@@ -26,7 +26,8 @@ pub(crate) use self::activity::{Active, Activity};
 use crate::{
     DrainSignal, Handle, Proxy,
     body::ResponseBody,
-    cork::cork,
+    client_body::Discard,
+    cork::{Cork, cork},
     observer::CLOSED_WITHOUT_REQUEST,
     pipeline,
     tls::{self, HandshakeFailure, Socket},
@@ -51,6 +52,8 @@ pub(crate) struct Context {
     pub(crate) activity: Activity,
     /// Upgraded streams, which outlive hyper's part of the connection.
     pub(crate) tunnels: TaskTracker,
+    /// What becomes of bodies that nobody needs.
+    pub(crate) discard: Discard,
     /// Cancelled when the connection is dropped, which ends all that runs for it.
     pub(crate) cut: CancellationToken,
 }
@@ -78,12 +81,15 @@ pub(crate) async fn serve(proxy: &Arc<Proxy>, tcp: TcpStream, who: Arc<Handle>, 
     ended("served");
     let cut = CancellationToken::new();
     let guard = cut.clone().drop_guard();
+    let bytes = proxy.config.limits.discarded_bytes;
+    let discard = Discard { bytes, time: proxy.config.timeouts.discard, cut: cut.clone() };
     let context = Context {
         proxy: Arc::clone(proxy),
         who,
         drain,
         activity: Activity::default(),
         tunnels: TaskTracker::new(),
+        discard,
         cut,
     };
     serve_http(stream, Arc::new(context), guard).await;
@@ -142,7 +148,9 @@ async fn serve_http1(stream: TlsStream<Socket>, context: &Arc<Context>) -> hyper
             () = context.drain.over() => return Ok(()),
         }
     };
-    if ended.is_ok() {
+    if context.tunnels.is_empty() {
+        linger(cork, context).await;
+    } else {
         // After an upgrade its stream goes on. A client that does not even take the 101 is given up.
         let _ = timeout(context.proxy.config.timeouts.handshake, cork.remove()).await;
     }
@@ -163,15 +171,29 @@ async fn serve_http2(stream: TlsStream<Socket>, context: &Arc<Context>) -> hyper
         .max_send_buf_size(SEND_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = cork.drive(connection.as_mut()) => Some(ended),
+        _ = context.drain.started() => None,
+        () = context.activity.idle_for(context.proxy.config.timeouts.idle) => None,
+    };
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            ended = cork.drive(connection) => ended,
+            () = context.drain.over() => return Ok(()),
+        }
+    };
+    linger(cork, context).await;
+    ended
+}
+
+/// Lets a client read to the end of what it was sent.
+async fn linger(cork: Cork<TlsStream<Socket>>, context: &Context) {
     tokio::select! {
-        ended = cork.drive(connection.as_mut()) => return ended,
-        _ = context.drain.started() => {}
-        () = context.activity.idle_for(context.proxy.config.timeouts.idle) => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    tokio::select! {
-        ended = cork.drive(connection) => ended,
-        () = context.drain.over() => Ok(()),
+        () = cork.linger(context.discard.time) => {}
+        () = context.drain.over() => {}
     }
 }
 

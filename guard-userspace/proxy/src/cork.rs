@@ -10,12 +10,18 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::timeout,
+};
 
 /// Bytes held at most: what rustls takes at once.
 const HOLD: usize = 64 << 10;
+/// Bytes read at once for nothing: a TLS record.
+const LINGERING_READ: usize = 16 << 10;
 
 /// The stream, as hyper has it.
 pub(crate) struct Corked<T>(Arc<Mutex<Inner<T>>>);
@@ -32,11 +38,13 @@ struct Inner<T> {
     corked: bool,
     /// Sending what was held failed, which whoever wrote it has yet to learn.
     failed: bool,
+    /// Whether everything was sent and then the end.
+    shut_down: bool,
 }
 
 /// A corked stream and its cork.
 pub(crate) fn cork<T>(stream: T) -> (Corked<T>, Cork<T>) {
-    let inner = Inner { stream, held: Vec::new(), sent: 0, corked: true, failed: false };
+    let inner = Inner { stream, held: Vec::new(), sent: 0, corked: true, failed: false, shut_down: false };
     let shared = Arc::new(Mutex::new(inner));
     (Corked(Arc::clone(&shared)), Cork(shared))
 }
@@ -60,6 +68,27 @@ impl<T: AsyncWrite + Unpin> Cork<T> {
     pub(crate) async fn remove(self) -> io::Result<()> {
         lock(&self.0).corked = false;
         poll_fn(|cx| lock(&self.0).poll_send(cx)).await
+    }
+}
+
+impl<T: AsyncRead + Unpin> Cork<T> {
+    /// Reads for nothing what still comes after an orderly end from our side, until the other's: closed with
+    /// something unread, TCP resets the connection, and a client that writes never sees its answer (RFC 9112, 9.6).
+    pub(crate) async fn linger(self, time: Duration) {
+        if !lock(&self.0).shut_down {
+            return;
+        }
+        let mut buffer = vec![0; LINGERING_READ];
+        let ended = poll_fn(|cx| {
+            loop {
+                let mut into = ReadBuf::new(&mut buffer);
+                let read = ready!(Pin::new(&mut lock(&self.0).stream).poll_read(cx, &mut into));
+                if read.is_err() || into.filled().is_empty() {
+                    return Poll::Ready(());
+                }
+            }
+        });
+        let _ = timeout(time, ended).await;
     }
 }
 
@@ -125,7 +154,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Corked<T> {
         let mut inner = lock(&self.0);
         inner.check()?;
         ready!(inner.poll_drain(cx))?;
-        Pin::new(&mut inner.stream).poll_shutdown(cx)
+        ready!(Pin::new(&mut inner.stream).poll_shutdown(cx))?;
+        inner.shut_down = true;
+        Poll::Ready(Ok(()))
     }
 }
 

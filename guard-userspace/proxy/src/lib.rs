@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod client_body;
 mod config;
 mod connection;
 mod cork;

@@ -7,11 +7,11 @@ use guard_identity::Caller;
 use guard_kube_request::{RequestInfo, describe};
 use guard_policy::Action;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use http_body_util::BodyExt;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
 use crate::{
     body::{RequestBody, ResponseBody},
+    client_body::ClientBody,
     connection::Context,
     exchange::{Decided, Exchange, Verdict},
     gate::{GATE_PATH, OWN_PREFIX},
@@ -34,6 +34,8 @@ enum Answer {
 struct Forwarded {
     response: Response<Incoming>,
     lease: Lease,
+    /// Whether it was sent with a body.
+    with_body: bool,
     /// The client's side of an upgrade, if it asked for one.
     client: Option<OnUpgrade>,
 }
@@ -41,13 +43,15 @@ struct Forwarded {
 /// A request whose head is read and whose body waits, until somebody takes it.
 struct Arrived {
     head: Request<()>,
-    body: Option<Incoming>,
+    body: Option<ClientBody>,
 }
 
 /// Answers one request, whatever it is. The exchange ends, and its line is written, with the answer's body.
 pub(crate) async fn answer(context: Arc<Context>, request: Request<Incoming>) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
-    let mut request = Arrived { head: Request::from_parts(head, ()), body: Some(body) };
+    let head = Request::from_parts(head, ());
+    let body = ClientBody::new(body, &head, context.discard.clone());
+    let mut request = Arrived { head, body: Some(body) };
     let mut exchange = Exchange::new(
         Arc::clone(context.who.workload()),
         Arc::clone(&context.proxy.config.metrics),
@@ -56,12 +60,11 @@ pub(crate) async fn answer(context: Arc<Context>, request: Request<Incoming>) ->
         context.activity.begin(),
     );
     match run(&context, &mut exchange, &mut request).await {
-        Ok(Answer::Forwarded(forwarded)) => deliver(&context, exchange, forwarded),
-        Ok(Answer::Own(response)) => finish(exchange, response),
+        Ok(Answer::Forwarded(forwarded)) => deliver(&context, exchange, forwarded).await,
+        Ok(Answer::Own(response)) => finish(exchange, &request, response),
         Err(refusal) => {
             tracing::debug!(workload = %context.who.workload(), ?refusal, "refused");
-            discard(&context, request).await;
-            finish(exchange, refusal.status().into_response())
+            finish(exchange, &request, refusal.status().into_response())
         }
     }
 }
@@ -190,7 +193,7 @@ async fn forward(
             (response, lease) = send(context, exchange, again, upgrade).await?;
         }
     }
-    Ok(Forwarded { response, lease, client })
+    Ok(Forwarded { response, lease, with_body: !repeatable, client })
 }
 
 /// The request as the API server gets it: same method, path and query, and headers by the allow list.
@@ -227,8 +230,8 @@ async fn send(
 }
 
 /// The answer as the client gets it, streaming.
-fn deliver(context: &Arc<Context>, mut exchange: Exchange, forwarded: Forwarded) -> Response<ResponseBody> {
-    let Forwarded { mut response, lease, client } = forwarded;
+async fn deliver(context: &Arc<Context>, mut exchange: Exchange, forwarded: Forwarded) -> Response<ResponseBody> {
+    let Forwarded { mut response, lease, with_body, client } = forwarded;
     exchange.status = Some(response.status());
     let is_watch = exchange.request.as_ref().is_some_and(|request| request.verb == "watch");
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(client)) = (response.status(), client) {
@@ -242,36 +245,22 @@ fn deliver(context: &Arc<Context>, mut exchange: Exchange, forwarded: Forwarded)
     headers::strip_hop_by_hop(response.headers_mut());
     let watch = is_watch.then(|| WatchEnd::new(response.headers(), &context.drain));
     let (head, body) = response.into_parts();
-    let mut response = Response::new(ResponseBody::streaming(body, version, watch, lease, exchange));
+    let mut body = ResponseBody::streaming(body, version, watch, lease, exchange);
+    if with_body && (head.status.is_client_error() || head.status.is_server_error()) {
+        body.await_first_piece().await;
+    }
+    let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     response
 }
 
 /// The guard's own answer. It bears the audit id too, so that a person can find its log line.
-fn finish(mut exchange: Exchange, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+fn finish(mut exchange: Exchange, request: &Arrived, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
     exchange.status = Some(response.status());
     response.headers_mut().insert(headers::AUDIT_ID, exchange.audit_id());
-    response.map(|body| body.ending(exchange))
-}
-
-/// Reads what a client still sends with a refused request, if that is little, so that the connection can go on. One that
-/// waits for `100 Continue` has not begun to send.
-async fn discard(context: &Context, request: Arrived) {
-    let Some(mut body) = request.body else { return };
-    if request.head.headers().contains_key(header::EXPECT) {
-        return;
+    if request.body.as_ref().is_some_and(ClientBody::ends_connection) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let limit = context.proxy.config.limits.discarded_bytes;
-    let read = async {
-        let mut discarded = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            discarded += frame.data_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX));
-            if discarded > limit {
-                return;
-            }
-        }
-    };
-    // Too much or too slow: hyper closes the connection after the answer.
-    let _ = tokio::time::timeout(context.proxy.config.timeouts.discard, read).await;
+    response.map(|body| body.ending(exchange))
 }

@@ -14,4 +14,5 @@ mod pool;
 mod silence;
 mod streaming;
 mod tls;
+mod unread_bodies;
 mod upgrades;
