@@ -27,7 +27,7 @@ use crate::{
     DrainSignal, Handle, Proxy,
     body::ResponseBody,
     client_body::Discard,
-    cork::{Cork, cork},
+    cork::{Cork, Polls, cork},
     observer::CLOSED_WITHOUT_REQUEST,
     pipeline,
     tls::{self, HandshakeFailure, Socket},
@@ -161,7 +161,7 @@ async fn serve_http2(stream: TlsStream<Socket>, context: &Arc<Context>) -> hyper
     let limits = &context.proxy.config.limits;
     let service = service_fn(|request| answer(Arc::clone(context), request));
     let (stream, cork) = cork(stream);
-    let connection = http2::Builder::new(Streams { cut: context.cut.clone() })
+    let connection = http2::Builder::new(Streams { cut: context.cut.clone(), polls: cork.polls() })
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -205,6 +205,7 @@ async fn answer(context: Arc<Context>, request: Request<Incoming>) -> Result<Res
 #[derive(Clone)]
 struct Streams {
     cut: CancellationToken,
+    polls: Polls,
 }
 
 impl<F> Executor<F> for Streams
@@ -212,7 +213,7 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        tokio::spawn(self.cut.clone().run_until_cancelled_owned(stream));
+        tokio::spawn(self.cut.clone().run_until_cancelled_owned(self.polls.clone().count(stream)));
     }
 }
 

@@ -2,7 +2,10 @@
 //!
 //! hyper flushes after every HTTP/2 frame: a TLS record of nine bytes for the frame's header, one for its payload, and a
 //! system call. A corked stream holds what is written until the connection has nothing more to do, and then
-//! sends it: nothing waits longer than the poll that wrote it.
+//! sends it: nothing waits longer than the polls that wrote it. So the head and the body of a short answer leave together:
+//! a client that still sends, and sees the head of a refusal alone, may end its request in a way that costs it the rest.
+
+mod polls;
 
 use std::{
     future::poll_fn,
@@ -18,6 +21,8 @@ use tokio::{
     time::timeout,
 };
 
+pub(crate) use self::polls::Polls;
+
 /// Bytes held at most: what rustls takes at once.
 const HOLD: usize = 64 << 10;
 /// Bytes read at once for nothing: a TLS record.
@@ -27,7 +32,10 @@ const LINGERING_READ: usize = 16 << 10;
 pub(crate) struct Corked<T>(Arc<Mutex<Inner<T>>>);
 
 /// The same stream, as whoever polls hyper has it.
-pub(crate) struct Cork<T>(Arc<Mutex<Inner<T>>>);
+pub(crate) struct Cork<T> {
+    inner: Arc<Mutex<Inner<T>>>,
+    polls: Polls,
+}
 
 struct Inner<T> {
     stream: T,
@@ -46,15 +54,24 @@ struct Inner<T> {
 pub(crate) fn cork<T>(stream: T) -> (Corked<T>, Cork<T>) {
     let inner = Inner { stream, held: Vec::new(), sent: 0, corked: true, failed: false, shut_down: false };
     let shared = Arc::new(Mutex::new(inner));
-    (Corked(Arc::clone(&shared)), Cork(shared))
+    (Corked(Arc::clone(&shared)), Cork { inner: shared, polls: Polls::default() })
 }
 
 impl<T: AsyncWrite + Unpin> Cork<T> {
+    /// Where those are counted who run beside the connection and write to it.
+    pub(crate) fn polls(&self) -> Polls {
+        self.polls.clone()
+    }
+
     /// Polls `connection`, which writes to the stream, and sends what each poll wrote.
     pub(crate) async fn drive<F: Future>(&self, mut connection: Pin<&mut F>) -> F::Output {
         poll_fn(|cx| {
+            let ended = self.polls.ended();
             let polled = connection.as_mut().poll(cx);
-            let mut inner = lock(&self.0);
+            if polled.is_pending() && !self.polls.are_over(ended, cx) {
+                return Poll::Pending;
+            }
+            let mut inner = lock(&self.inner);
             if let Poll::Ready(Err(_)) = inner.poll_send(cx) {
                 inner.failed = true;
                 cx.waker().wake_by_ref();
@@ -66,8 +83,8 @@ impl<T: AsyncWrite + Unpin> Cork<T> {
 
     /// Takes the cork out, for what follows an upgrade: every flush is one from here on. Sends what is held.
     pub(crate) async fn remove(self) -> io::Result<()> {
-        lock(&self.0).corked = false;
-        poll_fn(|cx| lock(&self.0).poll_send(cx)).await
+        lock(&self.inner).corked = false;
+        poll_fn(|cx| lock(&self.inner).poll_send(cx)).await
     }
 }
 
@@ -75,14 +92,14 @@ impl<T: AsyncRead + Unpin> Cork<T> {
     /// Reads for nothing what still comes after an orderly end from our side, until the other's: closed with
     /// something unread, TCP resets the connection, and a client that writes never sees its answer (RFC 9112, 9.6).
     pub(crate) async fn linger(self, time: Duration) {
-        if !lock(&self.0).shut_down {
+        if !lock(&self.inner).shut_down {
             return;
         }
         let mut buffer = vec![0; LINGERING_READ];
         let ended = poll_fn(|cx| {
             loop {
                 let mut into = ReadBuf::new(&mut buffer);
-                let read = ready!(Pin::new(&mut lock(&self.0).stream).poll_read(cx, &mut into));
+                let read = ready!(Pin::new(&mut lock(&self.inner).stream).poll_read(cx, &mut into));
                 if read.is_err() || into.filled().is_empty() {
                     return Poll::Ready(());
                 }
