@@ -247,7 +247,6 @@ impl Node {
         };
         let enforcement = NodeEnforcement {
             kernel: self.kernel.clone(),
-            host: Arc::clone(&self.host),
             current: Arc::clone(&current),
             registry: Arc::clone(&registry),
             refusals: Arc::clone(&refusals),

@@ -185,14 +185,8 @@ impl Kernel {
 
     /// Attaches the backstop to the host side of a pod's veth. `addresses` are the pod's own: nothing else passes as a source.
     ///
-    /// `interface` and `name` are those of the host side, in this process's network namespace.
-    pub fn attach_veth(
-        &mut self,
-        workload: WorkloadId,
-        interface: u32,
-        name: &str,
-        addresses: &[IpAddr],
-    ) -> Result<(), Error> {
+    /// `interface` is the host side's index in the calling thread's network namespace.
+    pub fn attach_veth(&mut self, workload: WorkloadId, interface: u32, addresses: &[IpAddr]) -> Result<(), Error> {
         let wanted: Vec<_> = addresses
             .iter()
             .map(|address| VethAddressKey { interface, address: control_plane::to_address(*address) })
@@ -201,7 +195,9 @@ impl Kernel {
         self.addresses.add(workload, addresses);
         let pod = self.pods.iter().find(|(_, id)| **id == workload).map(|(pod, _)| pod.clone());
         let pinned = Pinned { pod: pod.ok_or(Error::UnknownWorkload { workload })?, workload };
-        self.programs.put_first(interface, name, &pinned, &self.pins)?;
+        // The error of one that is gone is that of attaching to it.
+        let name = interfaces::name(interface)?.unwrap_or_else(|| "?".to_owned());
+        self.programs.put_first(interface, &name, &pinned, &self.pins)?;
         self.veths.insert(interface, pinned);
         Ok(())
     }

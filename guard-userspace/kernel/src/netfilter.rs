@@ -1,8 +1,9 @@
 //! The netfilter backstop: nft rules that drop what agent pods send to the control-plane set, whatever way it took.
 //!
 //! tcx on a pod's veth marks all that the pod sends. Here, after routing, address translation and decapsulation, the
-//! rules look at the *final* destination of marked packets; with IPVS that is known in INPUT and OUTPUT only. They live in a table of their own, `inet egress_guard`, made
-//! over netlink in one transaction; it has no owner, so enforcement outlives the daemon.
+//! rules look at the *final* destination of marked packets; with IPVS that is known in INPUT and OUTPUT only. They live in a
+//! table of their own, `inet egress_guard`, made over netlink in one transaction; it has no owner, so enforcement outlives
+//! the daemon.
 //!
 //! Later fragments have no ports and pass where the host does no connection tracking; without the first they are
 //! useless.

@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use guard_identity::{PodUid, Workload, WorkloadId};
 use guard_kernel::kernel::ListenerAddress;
-use guard_kernel::netns::Netns;
 use guard_kernel::sockets::Diagnostics;
-use guard_kernel::{Kernel, interfaces, listener};
+use guard_kernel::{Kernel, listener};
 use guard_proxy::DrainSignal;
 use guard_workload::{Enforcement, Network, PodCgroup, PodRecord};
 
@@ -35,8 +34,6 @@ impl SharedKernel {
 /// Enforcement on this node.
 pub(super) struct NodeEnforcement {
     pub(super) kernel: SharedKernel,
-    /// The node's own network namespace.
-    pub(super) host: Arc<Netns>,
     pub(super) current: Arc<ArcSwap<Current>>,
     pub(super) registry: Arc<Registry>,
     pub(super) refusals: Arc<Refusals>,
@@ -81,11 +78,8 @@ impl Enforcement for NodeEnforcement {
 
     fn attach_network(&self, id: WorkloadId, network: &Arc<Network>) -> Result<(), Error> {
         self.is_in_charge()?;
-        let on_node = interfaces::list(&self.host)?;
         for side in &network.sides {
-            let name =
-                on_node.iter().find(|interface| interface.index == side.index).map(|interface| interface.name.as_str());
-            self.kernel.lock().attach_veth(id.0, side.index, name.unwrap_or("?"), &side.pod.addresses)?;
+            self.kernel.lock().attach_veth(id.0, side.index, &side.pod.addresses)?;
         }
         self.registry.set_network(id, network);
         let current = self.current.load();

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use guard_common::{Hook, Reason};
 use guard_kernel::kernel::{Entry, Kernel, Options, Service};
 
 use crate::guarded::{API_PORT, Guarded, OTHER_PORT, SERVER, control_plane, refused};
-use crate::lab::{End, Lab, eventually, heard};
+use crate::lab::{Lab, eventually, heard};
 
 #[test]
 fn counts_are_exact_when_nobody_reads_the_reports() {
@@ -41,30 +40,17 @@ fn a_new_process_takes_over_and_not_one_packet_comes_through() {
     let mut guarded = Guarded::new("takeover");
     let server = guarded.lab.server.udp("10.9.1.2:6443");
     let other = guarded.lab.server.udp("10.9.1.2:5000");
-    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    let flood = guarded.lab.pod.udp("10.9.0.2:0");
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                flood.send_to(b"x", (SERVER, API_PORT)).unwrap();
-                sent.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        let _end = End(&stop);
-        for _ in 0..5 {
-            let before = sent.load(Ordering::Relaxed);
-            // The old process's descriptors are closed only after the new one has taken over.
-            let mut next = guarded.open();
-            guarded.attach_veth(&mut next);
-            assert_eq!(next.enrolled().count(), 1);
-            guarded.kernel = Some(next);
-            eventually("packets are sent meanwhile", || (sent.load(Ordering::Relaxed) > before + 100).then_some(()));
-        }
+    let sent = guarded.under_flood(5, 100, |guarded| {
+        // The old process's descriptors are closed only after the new one has taken over.
+        let mut next = guarded.open();
+        guarded.attach_veth(&mut next);
+        assert_eq!(next.enrolled().count(), 1);
+        guarded.kernel = Some(next);
     });
-    assert_eq!(guarded.refused()[&(Hook::VethIngress, Reason::ControlPlane)], sent.load(Ordering::Relaxed));
+    assert_eq!(guarded.refused()[&(Hook::VethIngress, Reason::ControlPlane)], sent);
     assert_silent(&server);
     // The way is there: to a port that is not in the set it works all the while.
-    flood.send_to(b"x", (SERVER, OTHER_PORT)).unwrap();
+    guarded.lab.pod.udp("10.9.0.2:0").send_to(b"x", (SERVER, OTHER_PORT)).unwrap();
     heard(&other).unwrap();
 }
 

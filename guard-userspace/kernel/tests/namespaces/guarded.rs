@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use guard_common::{Hook, Reason};
 use guard_kernel::kernel::{ControlPlaneSet, Entry, Kernel, Options, Service, WorkloadId};
 use guard_kernel::packet;
 
-use crate::lab::{Cgroup, Lab};
+use crate::lab::{Cgroup, End, Lab, eventually};
 
 pub(crate) const POD: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 1, 2);
@@ -64,7 +65,7 @@ impl Guarded {
         let interfaces = guard_kernel::interfaces::list(&self.lab.pod.netns).unwrap();
         let addresses = interfaces.into_iter().find(|interface| interface.name == "eth0").unwrap().addresses;
         assert!(addresses.contains(&POD.into()) && addresses.contains(&POD6.into()));
-        self.lab.host.netns.run(|| kernel.attach_veth(self.workload, index, "to_pod", &addresses)).unwrap().unwrap();
+        self.lab.host.netns.run(|| kernel.attach_veth(self.workload, index, &addresses)).unwrap().unwrap();
     }
 
     pub(crate) fn kernel(&self) -> &Kernel {
@@ -73,6 +74,34 @@ impl Guarded {
 
     pub(crate) fn refused(&self) -> BTreeMap<(Hook, Reason), u64> {
         refused(self.kernel(), self.workload)
+    }
+
+    /// Sends to the API server all the while that the rounds last, some packets in each; how many they were. What a round gives lives as
+    /// long as it.
+    pub(crate) fn under_flood<T>(
+        &mut self,
+        rounds: u32,
+        packets_in_each: u64,
+        mut round: impl FnMut(&mut Self) -> T,
+    ) -> u64 {
+        let flood = self.lab.pod.udp("10.9.0.2:0");
+        let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    flood.send_to(b"x", (SERVER, API_PORT)).unwrap();
+                    sent.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            let _end = End(&stop);
+            for _ in 0..rounds {
+                let before = sent.load(Ordering::Relaxed);
+                let _held = round(self);
+                let enough = || (sent.load(Ordering::Relaxed) > before + packets_in_each).then_some(());
+                eventually("packets are sent meanwhile", enough);
+            }
+        });
+        sent.load(Ordering::Relaxed)
     }
 
     pub(crate) fn inject(&self, frame: &[u8]) {

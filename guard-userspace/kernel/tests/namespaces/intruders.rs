@@ -3,13 +3,12 @@
 use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use guard_common::{Hook, Reason};
 use guard_kernel::Kernel;
 
 use crate::guarded::{API_PORT, Guarded, SERVER};
-use crate::lab::{End, Space, eventually, heard};
+use crate::lab::{Space, eventually, heard};
 use crate::tcx;
 
 /// What an intruder makes of every packet that it sees.
@@ -117,24 +116,12 @@ fn what_somebody_put_before_the_program_comes_behind_it() {
 fn not_one_packet_comes_through_while_the_program_is_put_first() {
     let mut guarded = Guarded::new("put-first");
     let server = guarded.lab.server.udp("10.9.1.2:6443");
-    let flood = guarded.lab.pod.udp("10.9.0.2:0");
-    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                flood.send_to(b"x", (SERVER, API_PORT)).unwrap();
-                sent.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        let _end = End(&stop);
-        for _ in 0..20 {
-            let before = sent.load(Ordering::Relaxed);
-            let _intruder = Intruder::before_all(&guarded.lab.host, Verdict::LeavesToOthers);
-            assert_eq!(ensured(&mut guarded), ["to_pod"]);
-            eventually("packets are sent meanwhile", || (sent.load(Ordering::Relaxed) > before + 50).then_some(()));
-        }
+    let sent = guarded.under_flood(20, 50, |guarded| {
+        let intruder = Intruder::before_all(&guarded.lab.host, Verdict::LeavesToOthers);
+        assert_eq!(ensured(guarded), ["to_pod"]);
+        intruder
     });
-    assert_eq!(guarded.refused()[&(Hook::VethIngress, Reason::ControlPlane)], sent.load(Ordering::Relaxed));
+    assert_eq!(guarded.refused()[&(Hook::VethIngress, Reason::ControlPlane)], sent);
     assert_eq!(heard(&server), None);
 }
 
