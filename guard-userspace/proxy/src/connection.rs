@@ -2,7 +2,12 @@
 
 mod activity;
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{Request, Response};
 use hyper::{
@@ -134,19 +139,13 @@ async fn serve_http1(stream: TlsStream<Socket>, context: &Arc<Context>) -> hyper
         .max_buf_size(header_bytes + SEND_BUFFER)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = cork.drive(connection.as_mut()) => Some(ended),
-        _ = context.drain.started() => None,
+    let told = async {
+        context.drain.started().await;
     };
-    let ended = if let Some(ended) = ended {
-        ended
-    } else {
-        connection.as_mut().graceful_shutdown();
-        tokio::select! {
-            ended = cork.drive(connection) => ended,
-            () = context.drain.over() => return Ok(()),
-        }
+    let Some(ended) =
+        serve_until(told, &cork, pin!(connection), http1::UpgradeableConnection::graceful_shutdown, context).await
+    else {
+        return Ok(());
     };
     if context.tunnels.is_empty() {
         linger(cork, context).await;
@@ -170,23 +169,38 @@ async fn serve_http2(stream: TlsStream<Socket>, context: &Arc<Context>) -> hyper
         .max_header_list_size(limits.header_bytes)
         .max_send_buf_size(SEND_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = cork.drive(connection.as_mut()) => Some(ended),
-        _ = context.drain.started() => None,
-        () = context.activity.idle_for(context.proxy.config.timeouts.idle) => None,
-    };
-    let ended = if let Some(ended) = ended {
-        ended
-    } else {
-        connection.as_mut().graceful_shutdown();
+    let told = async {
         tokio::select! {
-            ended = cork.drive(connection) => ended,
-            () = context.drain.over() => return Ok(()),
+            _ = context.drain.started() => {}
+            () = context.activity.idle_for(context.proxy.config.timeouts.idle) => {}
         }
+    };
+    let Some(ended) = serve_until(told, &cork, pin!(connection), http2::Connection::graceful_shutdown, context).await
+    else {
+        return Ok(());
     };
     linger(cork, context).await;
     ended
+}
+
+/// Serves until the connection ends. Once it is `told` to, it takes no new requests; `None` if others still ran when the drain
+/// was over.
+async fn serve_until<C: Future>(
+    told: impl Future<Output = ()>,
+    cork: &Cork<TlsStream<Socket>>,
+    mut connection: Pin<&mut C>,
+    shut_down: impl FnOnce(Pin<&mut C>),
+    context: &Context,
+) -> Option<C::Output> {
+    tokio::select! {
+        ended = cork.drive(connection.as_mut()) => return Some(ended),
+        () = told => {}
+    }
+    shut_down(connection.as_mut());
+    tokio::select! {
+        ended = cork.drive(connection) => Some(ended),
+        () = context.drain.over() => None,
+    }
 }
 
 /// Lets a client read to the end of what it was sent.

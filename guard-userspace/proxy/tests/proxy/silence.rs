@@ -10,6 +10,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
 };
+use tracing::subscriber::DefaultGuard;
 
 use crate::{
     bed::*,
@@ -47,6 +48,42 @@ async fn watch(upstream: &'static [u8], client: &ClientOptions) -> Watch {
     pieces.send(Ok("{}\n".into())).await.unwrap();
     assert_eq!(next(&mut body).await, "{}\n");
     Watch { body, pieces, bed, api, _client: client }
+}
+
+/// Streams of every kind, which were quiet for a while.
+struct Opened {
+    lines: Lines,
+    watches: Vec<Watch>,
+    bed: Bed,
+    api: Api,
+    /// Both ends of an exec that is to stay without a word.
+    idle: (Stream, Stream),
+    /// Both ends of another.
+    busy: (Stream, Stream),
+    _held: (DefaultGuard, [Client; 2]),
+}
+
+/// Watches of API servers that speak one or the other, and execs, in a network of their own.
+async fn open_streams(upstreams: &[&'static [u8]]) -> Opened {
+    enter_own_network();
+    let (lines, guard) = Lines::collect();
+    let mut watches = Vec::new();
+    for upstream in upstreams {
+        for client in ClientOptions::each() {
+            watches.push(watch(upstream, &client).await);
+        }
+    }
+    let (api, mut switched) = switching(vec![HTTP11]).await;
+    let bed = Bed::with(&api, impatient()).await;
+    let (first, mut idle, mut idle_far) = exec_through(&bed, &mut switched).await;
+    let (second, busy, busy_far) = exec_through(&bed, &mut switched).await;
+
+    // While probes are answered, quiet streams stay.
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(lines.outcomes(), [""; 0]);
+    say(&mut idle, &mut idle_far, "still here").await;
+    let (idle, busy) = ((idle, idle_far), (busy, busy_far));
+    Opened { lines, watches, bed, api, idle, busy, _held: (guard, [first, second]) }
 }
 
 /// Waits for the end of what is read, which is to be a reset.
@@ -92,23 +129,9 @@ async fn drain(from: &mut Stream, to: &mut Stream, total: usize) {
 
 #[tokio::test]
 async fn an_api_server_that_falls_silent_ends_watches_and_upgraded_streams_without_a_clean_end() {
-    enter_own_network();
-    let (lines, _guard) = Lines::collect();
-    let mut watches = Vec::new();
-    for upstream in [HTTP11, H2] {
-        for client in ClientOptions::each() {
-            watches.push(watch(upstream, &client).await);
-        }
-    }
-    let (api, mut switched) = switching(vec![HTTP11]).await;
-    let bed = Bed::with(&api, impatient()).await;
-    let (_first, mut idle, mut idle_far) = exec_through(&bed, &mut switched).await;
-    let (_second, mut busy, mut busy_far) = exec_through(&bed, &mut switched).await;
-
-    // While probes are answered, quiet streams stay.
-    tokio::time::sleep(QUIET).await;
-    assert_eq!(lines.outcomes(), [""; 0]);
-    say(&mut idle, &mut idle_far, "still here").await;
+    let opened = open_streams(&[HTTP11, H2]).await;
+    let Opened { lines, mut watches, bed, api, idle: (mut idle, _idle_far), busy: (mut busy, mut busy_far), .. } =
+        opened;
     say(&mut busy_far, &mut busy, "still here").await;
 
     let mut ports: Vec<u16> = watches.iter().map(|watch| watch.api.address.port()).collect();
@@ -134,20 +157,8 @@ async fn an_api_server_that_falls_silent_ends_watches_and_upgraded_streams_witho
 
 #[tokio::test]
 async fn a_client_that_falls_silent_lets_go_of_the_api_server() {
-    enter_own_network();
-    let (lines, _guard) = Lines::collect();
-    let mut watches = Vec::new();
-    for client in ClientOptions::each() {
-        watches.push(watch(H2, &client).await);
-    }
-    let (api, mut switched) = switching(vec![HTTP11]).await;
-    let bed = Bed::with(&api, impatient()).await;
-    let (_first, mut idle, mut idle_far) = exec_through(&bed, &mut switched).await;
-    let (_second, mut busy, mut busy_far) = exec_through(&bed, &mut switched).await;
-
-    tokio::time::sleep(QUIET).await;
-    assert_eq!(lines.outcomes(), [""; 0]);
-    say(&mut idle, &mut idle_far, "still here").await;
+    let opened = open_streams(&[H2]).await;
+    let Opened { lines, watches, bed, idle: (_idle, mut idle_far), busy: (mut busy, mut busy_far), .. } = opened;
     say(&mut busy, &mut busy_far, "still here").await;
 
     let mut ports: Vec<u16> = watches.iter().map(|watch| watch.bed.address.port()).collect();
