@@ -112,19 +112,16 @@ impl<E: Enforcement> Agents<E> {
                 self.listed.clear();
                 self.mirrors.clear();
             }
-            watcher::Event::InitApply(pod) => match PodRecord::from_object(&pod) {
-                Ok(record) if record.is_mirror() => self.mirrors.push(record),
-                Ok(record) => self.upsert(record),
-                Err(error) => {
-                    tracing::warn!(name = ?pod.metadata.name, %error, "a pod of this node can't be understood");
-                }
+            watcher::Event::InitApply(pod) => match understood(&pod) {
+                Some(record) if record.is_mirror() => self.mirrors.push(record),
+                Some(record) => self.upsert(record),
+                None => {}
             },
-            watcher::Event::Apply(pod) => match PodRecord::from_object(&pod) {
-                Ok(record) => self.upsert(record),
-                Err(error) => {
-                    tracing::warn!(name = ?pod.metadata.name, %error, "a pod of this node can't be understood");
+            watcher::Event::Apply(pod) => {
+                if let Some(record) = understood(&pod) {
+                    self.upsert(record);
                 }
-            },
+            }
             watcher::Event::Delete(pod) => match PodRecord::from_object(&pod) {
                 Ok(record) => self.deleted(&record.node_uid, &record.identity.uid),
                 Err(error) => tracing::warn!(name = ?pod.metadata.name, %error, "a deleted pod can't be understood"),
@@ -220,6 +217,14 @@ impl<E: Enforcement> Agents<E> {
             }
         }
     }
+}
+
+fn understood(pod: &Pod) -> Option<PodRecord> {
+    PodRecord::from_object(pod)
+        .inspect_err(|error| {
+            tracing::warn!(name = ?pod.metadata.name, %error, "a pod of this node can't be understood");
+        })
+        .ok()
 }
 
 /// The object is gone; its last processes may not be, and its first may be about to start.

@@ -188,23 +188,16 @@ impl View {
     }
 
     /// An API server answers on every address of its node, unlisted ones too.
-    fn api_servers_on_unlisted_addresses(&self, node: &str) -> impl Iterator<Item = Entry> {
-        let others = self.unlisted.iter().filter(move |(name, _)| *name != node);
-        others.flat_map(|(name, unlisted)| {
-            let listed = self.nodes.get(name);
-            let here = self
-                .last_endpoints
-                .iter()
-                .filter(move |endpoint| listed.is_some_and(|listed| listed.contains(&endpoint.ip())));
-            let own = move |address| listed.is_some_and(|listed| listed.contains(address));
-            here.flat_map(move |endpoint| {
+    fn api_servers_on_unlisted_addresses(&self, node: &str) -> BTreeSet<Entry> {
+        let mut entries = BTreeSet::new();
+        for (name, unlisted) in self.unlisted.iter().filter(|(name, _)| *name != node) {
+            let Some(listed) = self.nodes.get(name) else { continue };
+            for endpoint in self.last_endpoints.iter().filter(|endpoint| listed.contains(&endpoint.ip())) {
                 let service = Service::Refused { protocol: None, port: endpoint.port() };
-                unlisted
-                    .iter()
-                    .filter(move |address| !own(address))
-                    .map(move |address| Entry { address: *address, service })
-            })
-        })
+                entries.extend(unlisted.difference(listed).map(|address| Entry { address: *address, service }));
+            }
+        }
+        entries
     }
 
     /// Of this node the listed ones: whatever else is its own, netfilter knows. Of the others all that are known.

@@ -139,20 +139,10 @@ fn node_ports(doors: &[&Entrances], nodes: &Nodes) -> BTreeSet<Entry> {
 
 /// Balancers and `externalIPs`, likewise.
 fn addresses(doors: &[&Entrances], nodes: &Nodes) -> BTreeSet<Entry> {
-    let count: usize = doors
-        .iter()
-        .map(|doors| doors.addresses.len().saturating_mul(doors.ports.len()))
-        .fold(0, usize::saturating_add);
+    let places = || doors.iter().flat_map(|doors| doors.addresses.iter().map(|address| (*address, &doors.ports)));
+    let count = places().map(|(_, ports)| ports.len()).fold(0, usize::saturating_add);
     if count <= MAX_ENTRIES {
-        let of = |doors: &Entrances| {
-            let ports = doors.ports.clone();
-            doors
-                .addresses
-                .clone()
-                .into_iter()
-                .flat_map(move |address| ports.clone().into_iter().map(move |port| refused(address, port)))
-        };
-        return doors.iter().flat_map(|doors| of(doors)).collect();
+        return places().flat_map(|(address, ports)| ports.iter().map(move |port| refused(address, *port))).collect();
     }
     closed(&doors.iter().flat_map(|doors| doors.addresses.iter().copied()).collect(), nodes)
 }
