@@ -73,6 +73,12 @@ impl World {
     /// Against the cluster that `EGRESS_GUARD_CLUSTER` names, with the guard that `EGRESS_GUARD_BINARY` names; no pods yet.
     #[track_caller]
     pub fn guarded() -> Self {
+        Self::guarded_by(DENY_LIST)
+    }
+
+    /// The same with other policies: the text of a file of `GuardPolicy` documents.
+    #[track_caller]
+    pub fn guarded_by(policies: &str) -> Self {
         let variable = |name: &str| {
             std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: `cargo xtask e2e` runs these tests"))
         };
@@ -90,7 +96,7 @@ impl World {
         network(&cluster);
         let files = GuardFiles {
             kubeconfig: kubeconfig(&kubectl, &cluster, &folder),
-            deny_list: write(&folder, "deny.yaml", DENY_LIST),
+            deny_list: write(&folder, "deny.yaml", policies),
             certificate: folder.join("serving.crt"),
             key: folder.join("serving.key"),
             config: write(&folder, "config.yaml", &config()),
