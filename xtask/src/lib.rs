@@ -6,6 +6,7 @@ pub mod build;
 pub mod cgroup;
 pub mod cluster;
 pub mod counts;
+pub mod fuzz;
 pub mod golang;
 pub mod hash;
 pub mod images;

@@ -52,7 +52,7 @@ enum Verb {
     Bench(bench::Arguments),
     /// The kernel programs on Debian's kernels, under QEMU
     Kernels(kernels::Arguments),
-    /// The fuzz targets
+    /// One fuzz target, or all; without a name, the targets
     Fuzz(fuzz::Arguments),
     /// Write the files that come from code
     Codegen,
@@ -87,7 +87,7 @@ fn work(arguments: Arguments) -> Result<ExitCode> {
         Verb::E2e(arguments) => e2e::run(&paths, &progress, &arguments),
         Verb::Bench(arguments) => bench::run(&paths, &progress, &arguments),
         Verb::Kernels(arguments) => kernels::run(&paths, &progress, &arguments),
-        Verb::Fuzz(arguments) => fuzz::run(&paths, &arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&paths, &progress, &arguments),
         Verb::Codegen => Ok(codegen::run()),
         Verb::Image => image::run(&paths, &progress),
     }

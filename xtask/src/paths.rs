@@ -42,6 +42,11 @@ impl Paths {
         self.cache.join("target-ebpf")
     }
 
+    /// The fuzz targets' own target folder: all their code is instrumented.
+    pub fn fuzz_target(&self) -> PathBuf {
+        self.cache.join("target-fuzz")
+    }
+
     /// Where the state of each cluster lies.
     pub fn clusters(&self) -> PathBuf {
         self.cache.join("clusters")

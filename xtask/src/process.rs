@@ -114,6 +114,20 @@ fn parse_start_time(stat: &str) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
+/// CPU time that a process and its ended threads have used, in clock ticks.
+pub(crate) fn cpu_ticks(pid: i32) -> Option<u64> {
+    parse_cpu_ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Fields 14 and 15 of `/proc/PID/stat`: in user space, and in the kernel.
+fn parse_cpu_ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split(' ').skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let kernel: u64 = fields.next()?.parse().ok()?;
+    Some(user + kernel)
+}
+
 /// The processes whose network namespace is the one at `path`.
 pub fn in_netns(path: &Path) -> Vec<i32> {
     use std::os::unix::fs::MetadataExt;
@@ -138,6 +152,7 @@ mod tests {
     fn a_name_with_spaces_and_brackets_does_not_move_the_fields() {
         let stat = "42 (a) b (c)) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 100 200";
         assert_eq!(parse_start_time(stat), Some(98765));
+        assert_eq!(parse_cpu_ticks(stat), Some(5 + 6));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::slow;
 use xtask::areas;
 use xtask::build::{self, Profile, cargo};
 use xtask::counts::{Counts, run_tests};
+use xtask::fuzz;
 use xtask::paths::Paths;
 use xtask::progress::{Progress, say};
 use xtask::run::run as run_command;
@@ -29,7 +30,11 @@ pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> 
         // The kernel programs are a workspace of their own.
         let kernel_programs = paths.root.join("guard-ebpf/Cargo.toml");
         run_command(cargo(paths).args(["fmt", "--all", "--check"]))?;
-        run_command(cargo(paths).args(["fmt", "--check", "--manifest-path"]).arg(kernel_programs))
+        run_command(cargo(paths).args(["fmt", "--check", "--manifest-path"]).arg(kernel_programs))?;
+        // So are the fuzz targets of each crate.
+        fuzz::packages(paths)?.iter().try_for_each(|package| {
+            run_command(cargo(paths).args(["fmt", "--check", "--manifest-path"]).arg(package.join("Cargo.toml")))
+        })
     });
     suite.check("build", || build::build(paths, Profile::Dev, progress).map(drop));
     suite.check("clippy", || run_command(&mut clippy(paths)));
