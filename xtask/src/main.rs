@@ -55,7 +55,7 @@ enum Verb {
     /// One fuzz target, or all; without a name, the targets
     Fuzz(fuzz::Arguments),
     /// Write the files that come from code
-    Codegen,
+    Codegen(codegen::Arguments),
     /// Make the container images
     Image,
 }
@@ -88,7 +88,7 @@ fn work(arguments: Arguments) -> Result<ExitCode> {
         Verb::Bench(arguments) => bench::run(&paths, &progress, &arguments),
         Verb::Kernels(arguments) => kernels::run(&paths, &progress, &arguments),
         Verb::Fuzz(arguments) => fuzz::run(&paths, &progress, &arguments),
-        Verb::Codegen => Ok(codegen::run()),
+        Verb::Codegen(arguments) => codegen::run(&paths, &arguments),
         Verb::Image => image::run(&paths, &progress),
     }
 }

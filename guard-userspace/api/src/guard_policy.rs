@@ -4,8 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::schema::anything;
 
 /// One policy. Cluster-scoped.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,7 +33,20 @@ pub struct Metadata {
 }
 
 /// What a policy says.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "kube", derive(kube::CustomResource))]
+#[cfg_attr(
+    feature = "kube",
+    kube(
+        group = "egressguard.io",
+        version = "v1alpha1",
+        kind = "GuardPolicy",
+        root = "GuardPolicyObject",
+        doc = "What agents may do. In one policy the first rule that matches decides.",
+        printcolumn = r#"{"name": "Mode", "type": "string", "jsonPath": ".spec.mode"}"#,
+        printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
+    )
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GuardPolicySpec {
     /// Which agent pods it is for; all, if absent.
@@ -44,20 +60,23 @@ pub struct GuardPolicySpec {
     pub mode: Mode,
     /// CEL variables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "anything")]
     pub variables: Option<Value>,
     /// The first that matches decides.
     #[serde(default)]
     pub rules: Vec<Rule>,
     /// What responses hide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "anything")]
     pub masking: Option<Value>,
     /// What is recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "anything")]
     pub recording: Option<Value>,
 }
 
 /// Kubernetes' `LabelSelector`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LabelSelector {
     /// Labels that the pod must have with these values.
@@ -65,11 +84,12 @@ pub struct LabelSelector {
     pub match_labels: BTreeMap<String, String>,
     /// Set-based requirements.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "anything")]
     pub match_expressions: Option<Value>,
 }
 
 /// An identity matches if it is one of `users` or in one of `groups`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Subject {
     /// User names: `system:serviceaccount:NAMESPACE:NAME`.
@@ -81,7 +101,7 @@ pub struct Subject {
 }
 
 /// Whether a policy is enforced.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Mode {
     /// What it denies is denied.
     #[default]
@@ -91,7 +111,7 @@ pub enum Mode {
 }
 
 /// One rule.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
     /// Unique in its policy, as denials quote it.
@@ -101,9 +121,11 @@ pub struct Rule {
     pub matches: Match,
     /// CEL expressions that must hold besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "anything")]
     pub match_conditions: Option<Value>,
     /// Least risk (0 to 100) of the requests that it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "anything")]
     pub risk_at_least: Option<Value>,
     /// What then happens.
     pub action: Action,
@@ -112,14 +134,16 @@ pub struct Rule {
     pub message: Option<String>,
     /// CEL expression that makes the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "anything")]
     pub message_expression: Option<Value>,
     /// Who must approve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "anything")]
     pub approval: Option<Value>,
 }
 
 /// A request matches if it matches each field that is present.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Match {
     /// Kubernetes' verbs, or `*`.
@@ -137,7 +161,7 @@ pub struct Match {
 }
 
 /// What happens to a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Action {
     /// It is forwarded.
     Allow,

@@ -4,8 +4,19 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "kube")]
+mod crds;
+#[cfg(feature = "kube")]
+mod guard_node;
 mod guard_policy;
+mod schema;
 
+#[cfg(feature = "kube")]
+pub use crds::crds;
+#[cfg(feature = "kube")]
+pub use guard_node::{Condition, GuardNode, GuardNodeSpec, GuardNodeStatus, MAX_ADDRESSES};
+#[cfg(feature = "kube")]
+pub use guard_policy::GuardPolicyObject;
 pub use guard_policy::{Action, GuardPolicy, GuardPolicySpec, LabelSelector, Match, Metadata, Mode, Rule, Subject};
 
 /// The API group.

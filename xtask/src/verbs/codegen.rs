@@ -2,11 +2,27 @@
 
 use std::process::ExitCode;
 
-/// Nothing is generated so far, and a verb that did nothing in silence would look like one that worked.
-pub(crate) fn run() -> ExitCode {
-    eprintln!(
-        "Nothing in the repository is generated yet: the first will be the CustomResourceDefinitions in deploy/, from the \
-         types in guard-api, with the policy engine."
-    );
-    ExitCode::FAILURE
+use anyhow::Result;
+use clap::Args;
+
+use xtask::build::cargo;
+use xtask::paths::Paths;
+use xtask::run::run as run_command;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Write nothing; fail if something would be written
+    #[arg(long)]
+    check: bool,
+}
+
+/// The generators are in the crate `guard-codegen`, whose tests look whether what is committed is current.
+pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<ExitCode> {
+    let mut cargo = cargo(paths);
+    cargo.args(["run", "--quiet", "--package", "guard-codegen", "--", "--root"]).arg(&paths.root);
+    if arguments.check {
+        cargo.arg("--check");
+    }
+    run_command(&mut cargo)?;
+    Ok(ExitCode::SUCCESS)
 }
