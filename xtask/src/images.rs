@@ -4,6 +4,7 @@ mod archive;
 mod debian;
 mod layer;
 mod recipes;
+pub mod shipped;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub const AGENT_PYTHON: &str = "egressguard.io/test/agent-python:1";
 pub const AGENT_NODE: &str = "egressguard.io/test/agent-node:1";
 /// The guard's own binary, as `/usr/local/bin/guard`.
 pub const GATE: &str = "egressguard.io/test/gate:1";
+/// The guard as the chart installs it, from the development build: [`shipped`] without what takes long.
+pub const GUARD: &str = "egressguard.io/guard:test";
 
 const DAY: Duration = Duration::from_hours(24);
 

@@ -56,8 +56,8 @@ enum Verb {
     Fuzz(fuzz::Arguments),
     /// Write the files that come from code
     Codegen(codegen::Arguments),
-    /// Make the container images
-    Image,
+    /// Make the guard's container image
+    Image(image::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -89,6 +89,6 @@ fn work(arguments: Arguments) -> Result<ExitCode> {
         Verb::Kernels(arguments) => kernels::run(&paths, &progress, &arguments),
         Verb::Fuzz(arguments) => fuzz::run(&paths, &progress, &arguments),
         Verb::Codegen(arguments) => codegen::run(&paths, &arguments),
-        Verb::Image => image::run(&paths, &progress),
+        Verb::Image(arguments) => image::run(&paths, &progress, &arguments),
     }
 }

@@ -51,6 +51,19 @@ pub fn setup(paths: &Paths, progress: &Progress) -> Result<()> {
     Ok(())
 }
 
+/// Installs packages that only some verb needs; what they are for is in the error where this machine is not ours to install on.
+pub fn ensure_packages(what_for: &str, wanted: &[&'static str]) -> Result<()> {
+    let missing = not_installed(wanted)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let os_release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    if let Some(reason) = cannot_install(&os_release, Uid::effective().is_root()) {
+        bail!("{reason}. To be installed for {what_for}: {}", missing.join(" "));
+    }
+    install_packages(&missing)
+}
+
 impl Missing {
     fn find(paths: &Paths) -> Result<Self> {
         let mut wanted: Vec<&'static str> =
@@ -107,11 +120,7 @@ impl Missing {
         );
         if !self.packages.is_empty() {
             progress.note(&format!("installing {}", self.packages.join(" ")));
-            progress.step("Debian packages", Duration::from_secs(90), || {
-                capture(apt().arg("update")).context("apt-get update")?;
-                capture(apt().args(["install", "--yes", "--no-install-recommends"]).args(&self.packages))
-                    .context("apt-get install")
-            })?;
+            progress.step("Debian packages", Duration::from_secs(90), || install_packages(&self.packages))?;
         }
         if self.bpf_linker {
             progress.step(&format!("bpf-linker {BPF_LINKER} from source"), Duration::from_secs(100), || {
@@ -131,6 +140,12 @@ impl Missing {
         }
         Ok(())
     }
+}
+
+fn install_packages(packages: &[&'static str]) -> Result<()> {
+    capture(apt().arg("update")).context("apt-get update")?;
+    capture(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages)).context("apt-get install")?;
+    Ok(())
 }
 
 fn apt() -> Command {

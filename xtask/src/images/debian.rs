@@ -29,6 +29,41 @@ pub(super) fn unpack(paths: &Paths, root: &Path, packages: &[&str], without: &[&
         })
 }
 
+/// Unpacks one package of another architecture into `root`, of this upstream version. The machine's own lists of packages stay as they are.
+pub(super) fn unpack_foreign(
+    paths: &Paths,
+    root: &Path,
+    architecture: &str,
+    package: &str,
+    version: &str,
+) -> Result<()> {
+    let state = paths.images().join("debian").join(architecture);
+    fs::create_dir_all(state.join("lists/partial")).with_context(|| format!("making {}", state.display()))?;
+    let apt = |verb: &str| {
+        let mut command = Command::new("apt-get");
+        command
+            .current_dir(&state)
+            .args(["-qq", "-o", &format!("Dir::State::lists={}", state.join("lists").display())])
+            .args(["-o", &format!("Dir::Cache={}", state.display()), "-o", "APT::Sandbox::User=root"])
+            .args(["-o", &format!("APT::Architectures={architecture}"), "-o", "Acquire::Retries=3", verb]);
+        command
+    };
+    capture(&mut apt("update")).with_context(|| format!("asking the mirror for its packages for {architecture}"))?;
+    let wanted = format!("{package}:{architecture}={version}+*");
+    capture(apt("download").arg(&wanted)).with_context(|| format!("downloading {wanted}"))?;
+    let is_archive = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(&format!("{package}_{version}")) && name.ends_with(".deb")
+    };
+    let entries = fs::read_dir(&state).with_context(|| format!("reading {}", state.display()))?;
+    let archive = entries.flatten().map(|entry| entry.path()).find(is_archive);
+    let archive = archive.with_context(|| format!("apt downloaded no archive of {wanted}"))?;
+    fs::create_dir_all(root).with_context(|| format!("making {}", root.display()))?;
+    capture(command("dpkg-deb", ["-x"]).arg(&archive).arg(root))
+        .with_context(|| format!("unpacking {}", archive.display()))?;
+    fs::remove_file(&archive).with_context(|| format!("removing {}", archive.display()))
+}
+
 /// apt with a machine of its own, on which nothing is installed.
 struct Apt {
     archives: PathBuf,

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::archive::{Archive, Image};
+use super::archive::{Archive, Described, Image, architecture};
 use super::layer::{Layer, cached, put_program};
-use super::{AGENT, AGENT_NODE, AGENT_PYTHON, GATE, PAUSE, debian};
+use super::{AGENT, AGENT_NODE, AGENT_PYTHON, GATE, GUARD, PAUSE, debian, shipped};
 use crate::hash;
 use crate::paths::Paths;
 use crate::progress::Progress;
@@ -18,6 +18,8 @@ use crate::run::{capture, command};
 /// What every image but pause stands on: the C library, a shell with the usual tools, curl, ip.
 const BASE: &[&str] =
     &["base-files", "bash", "busybox-static", "ca-certificates", "curl", "dash", "iproute2", "libgcc-s1", "netbase"];
+/// What a program that is built for development is linked with.
+const C_LIBRARY: &[&str] = &["libc6", "libgcc-s1"];
 const PYTHON: &[&str] = &["python3"];
 /// What node's own build is linked with.
 const NODE: &[&str] = &["libstdc++6", "libatomic1"];
@@ -51,7 +53,25 @@ pub(super) fn all(paths: &Paths, binaries: &Path, progress: &Progress) -> Result
                 .archive(paths)?,
         );
     }
+    images.extend(installed(paths, progress)?);
     Ok(images)
+}
+
+/// The guard's image as it is shipped, but for the program: that one is built at every change, and takes its C library from Debian.
+fn installed(paths: &Paths, progress: &Progress) -> Result<Option<Archive>> {
+    let Some(program) = built(paths, "guard") else { return Ok(None) };
+    let library = cached(paths, &format!("c library 1 {C_LIBRARY:?}"), |root| {
+        progress.step("image layer with the C library", Duration::from_secs(5), || {
+            debian::unpack(paths, root, C_LIBRARY, &[])?;
+            slim(root)
+        })
+    })?;
+    let files = shipped::files(paths)?;
+    let program = stripped(paths, &program, shipped::PROGRAM)?;
+    let image = Image { name: GUARD, entrypoint: &[shipped::PROGRAM], layers: &[&library, &files, &program] };
+    let described =
+        Described { image, architecture: architecture(), user: shipped::USER, annotations: &[], sbom: None };
+    described.archive(paths).map(Some)
 }
 
 /// A program of this workspace, if `cargo xtask build` has made it.
@@ -174,7 +194,7 @@ fn trust_bundle(root: &Path) -> Result<()> {
     write(root, "etc/ssl/certs/ca-certificates.crt", &bundle)
 }
 
-fn write(root: &Path, name: &str, text: &str) -> Result<()> {
+pub(super) fn write(root: &Path, name: &str, text: &str) -> Result<()> {
     let file = root.join(name);
     let folder = file.parent().context("a file lies in a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
