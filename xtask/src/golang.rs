@@ -1,4 +1,4 @@
-//! The cluster's programs, built from the two Go modules in `tests/go` and kept in the cache under the hash of their sources.
+//! The cluster's programs, built from the Go modules in `tests/go` and kept in the cache under the hash of their sources.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -21,7 +21,7 @@ const SERVERS: [&str; 6] =
 /// Without what needs C libraries that no test uses.
 const NODE_TAGS: &str = "no_btrfs no_devmapper no_zfs netgo";
 /// The tools that are pure Go, and the pause program.
-const NODE_PARTS: [&str; 8] = [
+const NODE_PARTS: [&str; 9] = [
     "github.com/containerd/containerd/v2/cmd/containerd",
     "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
     "github.com/containerd/containerd/v2/cmd/ctr",
@@ -29,6 +29,7 @@ const NODE_PARTS: [&str; 8] = [
     "github.com/containernetworking/plugins/plugins/main/bridge",
     "github.com/containernetworking/plugins/plugins/main/loopback",
     "github.com/containernetworking/plugins/plugins/meta/portmap",
+    "helm.sh/helm/v4/cmd/helm",
     "./pause",
 ];
 
@@ -50,12 +51,10 @@ pub fn ensure(paths: &Paths, progress: &Progress) -> Result<PathBuf> {
     let program =
         tools::go().with_context(|| format!("Go {} or newer is needed, as `go` on PATH", tools::GO_AT_LEAST))?;
     let go = Go { program: &program };
-    let version =
-        kubernetes_version(&fs::read_to_string(cluster.join("go.mod")).context("reading tests/go/cluster/go.mod")?)?;
     progress.step("Kubernetes, etcd and kubectl from source", Duration::from_secs(400), || {
-        build_kubernetes(&go, &cluster, &building, &version)
+        build_kubernetes(&go, &cluster, &building)
     })?;
-    progress.step("containerd, runc and CNI plugins from source", Duration::from_secs(130), || {
+    progress.step("containerd, runc, CNI plugins and helm from source", Duration::from_secs(250), || {
         build_node_parts(&go, &node, &building)
     })?;
     for name in SERVERS {
@@ -67,7 +66,8 @@ pub fn ensure(paths: &Paths, progress: &Progress) -> Result<PathBuf> {
     Ok(done)
 }
 
-fn build_kubernetes(go: &Go<'_>, module: &Path, out: &Path, version: &str) -> Result<()> {
+fn build_kubernetes(go: &Go<'_>, module: &Path, out: &Path) -> Result<()> {
+    let version = required_version(module, "k8s.io/kubernetes")?;
     let numbers: Vec<&str> = version.trim_start_matches('v').split('.').collect();
     let [major, minor, ..] = numbers.as_slice() else {
         bail!("Kubernetes version {version:?} in go.mod is not vX.Y.Z")
@@ -79,7 +79,9 @@ fn build_kubernetes(go: &Go<'_>, module: &Path, out: &Path, version: &str) -> Re
 }
 
 fn build_node_parts(go: &Go<'_>, module: &Path, out: &Path) -> Result<()> {
-    run(go.build(module, out, "0").args(["-ldflags", "-s -w", "-tags", NODE_TAGS]).args(NODE_PARTS))?;
+    let flags =
+        format!("-s -w -X helm.sh/helm/v4/internal/version.version={}", required_version(module, "helm.sh/helm/v4")?);
+    run(go.build(module, out, "0").args(["-ldflags", &flags, "-tags", NODE_TAGS]).args(NODE_PARTS))?;
     // runc needs C for entering namespaces, and libseccomp for the profiles that Kubernetes asks for.
     run(go.build(module, out, "1").args(["-ldflags", "-s -w", "-tags", "seccomp", "github.com/opencontainers/runc"]))
 }
@@ -131,13 +133,15 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The version that `go.mod` requires of `k8s.io/kubernetes`: it becomes what the servers and kubectl say of themselves.
-fn kubernetes_version(go_mod: &str) -> Result<String> {
-    let line = go_mod
-        .lines()
-        .map(str::trim)
-        .find_map(|line| line.trim_start_matches("require ").strip_prefix("k8s.io/kubernetes "));
-    Ok(line.context("go.mod does not require k8s.io/kubernetes")?.trim().to_owned())
+/// The version that a module's `go.mod` requires of another: it becomes what the programs made of that say of themselves.
+fn required_version(module: &Path, of: &str) -> Result<String> {
+    let file = module.join("go.mod");
+    let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    let version = text.lines().find_map(|line| {
+        let mut words = line.trim().trim_start_matches("require ").split_whitespace();
+        (words.next() == Some(of)).then(|| words.next().map(str::to_owned))?
+    });
+    version.with_context(|| format!("{} does not require {of}", file.display()))
 }
 
 #[cfg(test)]
@@ -146,9 +150,12 @@ mod tests {
 
     #[test]
     fn the_version_is_the_one_that_go_mod_requires() {
-        let text = "module m\n\nrequire (\n\tk8s.io/kubectl v0.37.2\n\tk8s.io/kubernetes v1.37.2\n)\n";
-        assert_eq!(kubernetes_version(text).unwrap(), "v1.37.2");
-        assert!(kubernetes_version("module m\n").is_err());
+        let folder = tempfile::tempdir().unwrap();
+        let text = "module m\n\nrequire (\n\tk8s.io/kubectl v0.37.2\n\tk8s.io/kubernetes v1.37.2 // indirect\n)\nrequire x v1\n";
+        fs::write(folder.path().join("go.mod"), text).unwrap();
+        assert_eq!(required_version(folder.path(), "k8s.io/kubernetes").unwrap(), "v1.37.2");
+        assert_eq!(required_version(folder.path(), "x").unwrap(), "v1");
+        assert!(required_version(folder.path(), "k8s.io").is_err());
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub const GATE: &str = "egressguard.io/test/gate:1";
 /// The guard as the chart installs it, from the development build: [`shipped`] without what takes long.
 pub const GUARD: &str = "egressguard.io/guard:test";
 
+/// What every cluster needs at once. The others are imported into a node when its first pod of them is made: they are large.
+const EVERYWHERE: [&str; 3] = [PAUSE, AGENT, GATE];
+/// Where a cluster's folder says which archives its nodes import from.
+const LISTED: &str = "images.json";
 const DAY: Duration = Duration::from_hours(24);
 
 /// Makes the images whose content is new. The guard and the probe are taken from the target folder, if they are built.
@@ -61,22 +65,49 @@ fn prune(paths: &Paths, keep: &[Archive]) -> Result<()> {
 
 /// Brings the nodes of a running cluster up to date with what is built.
 pub fn refresh(paths: &Paths, cluster: &Cluster, progress: &Progress) -> Result<()> {
-    for archive in ensure(paths, &cluster.binaries, progress)? {
-        cluster.nodes.iter().try_for_each(|node| import(cluster, node, &archive))?;
-    }
-    Ok(())
+    let archives = ensure(paths, &cluster.binaries, progress)?;
+    list(cluster, &archives)?;
+    cluster.nodes.iter().try_for_each(|node| import_everywhere(cluster, node, &archives))
+}
+
+/// Imports an image into a node unless it is there: for one that not every cluster needs.
+pub fn provide(cluster: &Cluster, node: &Node, image: &str) -> Result<()> {
+    let file = cluster.dir.join(LISTED);
+    let text = fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+    let archives: Vec<Archive> =
+        serde_json::from_slice(&text).with_context(|| format!("understanding {}", file.display()))?;
+    let archive = archives.iter().find(|archive| archive.image == image);
+    import(cluster, node, archive.with_context(|| format!("no image {image}: see `cargo xtask image`"))?)
+}
+
+/// Writes down where the nodes find what [`provide`] is asked for.
+pub(crate) fn list(cluster: &Cluster, archives: &[Archive]) -> Result<()> {
+    let file = cluster.dir.join(LISTED);
+    let text = serde_json::to_vec_pretty(archives).context("listing the images")?;
+    fs::write(&file, text).with_context(|| format!("writing {}", file.display()))
+}
+
+/// Imports what every cluster needs.
+pub(crate) fn import_everywhere(cluster: &Cluster, node: &Node, archives: &[Archive]) -> Result<()> {
+    let mut wanted = archives.iter().filter(|archive| EVERYWHERE.contains(&archive.image.as_str()));
+    wanted.try_for_each(|archive| import(cluster, node, archive))
 }
 
 /// Imports an archive into a node's containerd, once for each content.
-pub(crate) fn import(cluster: &Cluster, node: &Node, archive: &Archive) -> Result<()> {
+fn import(cluster: &Cluster, node: &Node, archive: &Archive) -> Result<()> {
     let folder: PathBuf = cluster.dir.join(&node.name).join("imported");
     let marker = folder.join(&archive.key);
+    if marker.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    // Tests ask for the same image at the same time.
+    let _lock = lock::hold(&folder.join(format!("{}.lock", archive.key)), "importing an image")?;
     if marker.exists() {
         return Ok(());
     }
     let path = archive.path.display().to_string();
     run::capture(&mut node.ctr(&cluster.binaries, ["--timeout", "120s", "images", "import", "--local", &path]))
         .with_context(|| format!("importing {} into {}", archive.image, node.name))?;
-    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     fs::write(&marker, &archive.image).with_context(|| format!("writing {}", marker.display()))
 }

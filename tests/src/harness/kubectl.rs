@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use xtask::cluster::Cluster;
+use xtask::cluster::{Cluster, Node};
+use xtask::images;
 
 /// Longest that a command of a test may take.
 const LIMIT: Duration = Duration::from_mins(2);
@@ -72,6 +73,12 @@ impl Kubectl {
     #[track_caller]
     pub fn apply(&self, object: &serde_json::Value) {
         run(self.command(["apply", "-f", "-"]), &object.to_string()).ok();
+    }
+
+    /// Sees to it that a node has an image.
+    #[track_caller]
+    pub(super) fn provide(&self, node: &Node, image: &str) {
+        images::provide(&self.cluster, node, image).unwrap_or_else(|error| panic!("{error:#}"));
     }
 
     /// An object as JSON.

@@ -12,7 +12,7 @@ const CREDENTIALS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 pub struct PodPlan {
     pub(super) name: String,
     pub(super) node: usize,
-    image: &'static str,
+    pub(super) image: &'static str,
     /// An agent's volumes come with it; its label where it isn't empty.
     class: Option<&'static str>,
     gate: bool,

@@ -34,6 +34,9 @@ impl Pod {
     /// Creates the pods and waits until all are ready.
     #[track_caller]
     pub fn create_all(kubectl: &Kubectl, nodes: &[Node], plans: &[PodPlan]) -> Vec<Self> {
+        for plan in plans {
+            kubectl.provide(&nodes[plan.node], plan.image);
+        }
         let objects: Vec<Value> = plans.iter().map(|plan| plan.object(nodes)).collect();
         kubectl.apply(&json!({"apiVersion": "v1", "kind": "List", "items": objects}));
         plans.iter().map(|plan| Self::ready(kubectl, nodes, plan)).collect()

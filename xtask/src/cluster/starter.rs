@@ -72,7 +72,7 @@ impl<'a> Starter<'a> {
         self.record(containerd.start(&node.name, &place(node))?)?;
         self.containerd_answers(node)?;
         // The pause image comes first: no pod starts without it.
-        self.archives.iter().try_for_each(|archive| images::import(self.cluster, node, archive))
+        images::import_everywhere(self.cluster, node, self.archives)
     }
 
     pub(super) fn containerd_answers(&self, node: &Node) -> Result<()> {

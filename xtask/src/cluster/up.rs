@@ -84,6 +84,7 @@ fn start_all(
     let hierarchies = Hierarchies::find()?;
     let namespaces = network::create(&options.name, options.nodes)?;
     let cluster = describe(&options.name, &control_plane, namespaces, &hierarchies);
+    images::list(&cluster, archives)?;
     let prepared = prepare_nodes(&cluster, &control_plane, &hierarchies)?;
     let starter = Starter::new(&cluster, archives, progress);
     thread::scope(|scope| {

@@ -6,6 +6,7 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tar::{Builder, Header};
 
@@ -14,7 +15,7 @@ use crate::hash;
 use crate::paths::Paths;
 
 /// An image in the cache, ready to be imported.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Archive {
     /// Its name, with tag.
     pub image: String,
