@@ -14,7 +14,7 @@ pub struct Settings {
     pub trust: Trust,
     /// Where the guard itself runs. No agent runs there.
     pub guard_namespace: String,
-    /// Accounts of the guard in that namespace.
+    /// Who the guard's own roles are to the API server.
     pub guard_service_accounts: GuardServiceAccounts,
     /// Added to every agent pod, for the gate's image. The Secrets have to be in the pods' namespaces.
     #[serde(default)]
@@ -80,10 +80,12 @@ pub enum Trust {
     Annotation,
 }
 
-/// Accounts of the guard.
+/// Accounts of the guard, as the API server calls their users: `system:serviceaccount:NAMESPACE:NAME`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GuardServiceAccounts {
+    /// `guard control`.
+    pub control: String,
     /// `guard node`.
     pub node: String,
 }
@@ -104,7 +106,7 @@ pub struct LeadingInitContainer {
     pub name: String,
     /// `docker.io/istio/proxyv2`, without tag and digest.
     pub repository: String,
-    /// What it may add besides the usual, such as `NET_ADMIN`. It keeps `NET_RAW`, too.
+    /// What it may add besides the usual, such as `NET_ADMIN`; `NET_RAW` among them leaves it that one.
     #[serde(default)]
     pub capabilities: Vec<String>,
 }
@@ -121,4 +123,22 @@ pub struct Class {
     /// `NAMESPACE/NAME` of accounts whose pods may be of it.
     #[serde(default)]
     pub service_accounts: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_field_is_an_error() {
+        let gate = "gate: {image: r:1, repository: r, imagePullPolicy: Always, resources: {}}";
+        let rest = "trust: Annotation\nguardNamespace: g\nguardServiceAccounts: {control: c, node: n}";
+        let parse = |text: String| serde_saphyr::from_str::<Settings>(&text);
+        assert_eq!(parse(format!("{gate}\n{rest}")).unwrap().trust, Trust::Annotation);
+        for wrong in
+            ["exemptNamespace: [a]", "classes: [{name: a, namespace: [b]}]", "leadingInitContainers: [istio-init]"]
+        {
+            assert!(parse(format!("{gate}\n{rest}\n{wrong}")).is_err(), "{wrong}");
+        }
+    }
 }
