@@ -30,7 +30,7 @@ use guard_identity::{PodUid, TokenVerifier, VerifierOptions};
 use guard_kernel::kernel::Reports;
 use guard_kernel::netns::Netns;
 use guard_kernel::{Kernel, Options};
-use guard_proxy::{Drain, DrainSignal, Limits, Proxy, ProxyConfig, Timeouts, Upstream};
+use guard_proxy::{Drain, DrainSignal, Proxy, ProxyConfig, Timeouts, Upstream};
 use guard_telemetry::{Metrics, Readiness};
 use guard_workload::{Agents, CgroupTree};
 use rustls_pki_types::ServerName;
@@ -93,7 +93,7 @@ pub(crate) struct Args {
     /// NFLOG group of its reports; one reader in a network namespace.
     #[arg(long)]
     log_group: Option<u16>,
-    /// What the cluster can't tell by itself (aliases of the API server, mark, NAT64 prefix), YAML.
+    /// What the cluster can't tell by itself (aliases of the API server, mark, NAT64 prefix, limits of each pod), YAML.
     #[arg(long)]
     config: Option<PathBuf>,
     /// A name that the API server's certificate has.
@@ -234,7 +234,7 @@ impl Node {
             observer: Arc::new(events.clone()),
             gate: Arc::new(prover),
             metrics: Arc::clone(&self.metrics),
-            limits: Limits::default(),
+            limits: self.config.limits.clone(),
             timeouts: Timeouts::default(),
         })?;
         let doors = Doors {

@@ -1,4 +1,5 @@
-//! Bodies on their way: counted, never held, and never ended cleanly unless the sender ended them.
+//! Bodies on their way: counted, on the workload's account while somebody is slow to take them, and never ended cleanly unless the
+//! sender ended them.
 
 use std::{
     future::poll_fn,
@@ -17,8 +18,9 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::{
-    client_body::ClientBody,
+    client_body::{ClientBody, Overstepped},
     exchange::{Exchange, Outcome, Traffic},
+    quota::{Budget, Passage},
     upstream::Lease,
     watch_end::WatchEnd,
 };
@@ -35,6 +37,9 @@ pub(crate) enum BodyError {
     /// The HTTP/2 stream ended without `END_STREAM` and short of its content length.
     #[error("the sender of the body reset the stream before its end")]
     Truncated,
+    /// The client's body is longer than it may be, or slower.
+    #[error("the request's body has met a limit")]
+    Overstepped,
 }
 
 /// A message that arrives, with the difference between *ended* and *broken off* kept.
@@ -53,7 +58,7 @@ struct Whole<B> {
 
 type Peeked = Option<Result<Frame<Bytes>, BodyError>>;
 
-impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Whole<B> {
+impl<B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin> Whole<B> {
     fn new(incoming: B, version: Version) -> Self {
         let expected = incoming.size_hint().exact();
         Self { incoming, http2: version == Version::HTTP_2, expected, peeked: None }
@@ -110,14 +115,24 @@ pub(crate) enum RequestBody {
 pub(crate) struct StreamingRequest {
     whole: Whole<ClientBody>,
     traffic: Arc<Traffic>,
+    passage: Passage,
 }
 
 impl RequestBody {
-    pub(crate) fn streaming(incoming: ClientBody, version: Version, traffic: Arc<Traffic>) -> Self {
+    pub(crate) fn streaming(incoming: ClientBody, version: Version, traffic: Arc<Traffic>, held: Budget) -> Self {
         if incoming.is_end_stream() {
             Self::Empty
         } else {
-            Self::Streaming(Box::new(StreamingRequest { whole: Whole::new(incoming, version), traffic }))
+            let (whole, passage) = (Whole::new(incoming, version), Passage::new(held));
+            Self::Streaming(Box::new(StreamingRequest { whole, traffic, passage }))
+        }
+    }
+
+    /// Where it says which limit it has met.
+    pub(crate) fn overstepped(&self) -> Overstepped {
+        match self {
+            Self::Empty => Overstepped::default(),
+            Self::Streaming(body) => Arc::clone(body.whole.incoming.overstepped()),
         }
     }
 
@@ -133,6 +148,7 @@ impl Body for RequestBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self::Streaming(body) = &mut *self else { return Poll::Ready(None) };
         loop {
+            ready!(body.passage.poll_open(cx));
             let frame = ready!(body.whole.poll_frame(cx));
             match &frame {
                 // Trailers are headers that no allow list has seen; the API server reads none.
@@ -140,7 +156,7 @@ impl Body for RequestBody {
                 Some(Ok(frame)) => body.traffic.add_request(frame.data_ref().map_or(0, length)),
                 Some(Err(_)) | None => {}
             }
-            return Poll::Ready(frame);
+            return Poll::Ready(on_account(frame, &mut body.passage));
         }
     }
 
@@ -170,6 +186,7 @@ pub(crate) enum ResponseBody {
 /// What streams, and the exchange that ends with it.
 pub(crate) struct StreamingResponse {
     whole: Whole<Incoming>,
+    passage: Passage,
     watch: Option<WatchEnd>,
     ended: bool,
     exchange: Exchange,
@@ -200,9 +217,10 @@ impl ResponseBody {
         watch: Option<WatchEnd>,
         lease: Lease,
         exchange: Exchange,
+        held: Budget,
     ) -> Self {
-        let whole = Whole::new(incoming, version);
-        Self::Streaming(Box::new(StreamingResponse { whole, watch, ended: false, exchange, lease }))
+        let (whole, passage) = (Whole::new(incoming, version), Passage::new(held));
+        Self::Streaming(Box::new(StreamingResponse { whole, passage, watch, ended: false, exchange, lease }))
     }
 
     /// Waits a moment for the first piece of a refusal, so that it goes out with its head. A client that still sends and
@@ -227,6 +245,7 @@ impl StreamingResponse {
             self.exchange.outcome = Outcome::Drained;
             return Poll::Ready(None);
         }
+        ready!(self.passage.poll_open(cx));
         let frame = ready!(self.whole.poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
@@ -243,7 +262,7 @@ impl StreamingResponse {
             }
             None => self.complete(),
         }
-        Poll::Ready(frame)
+        Poll::Ready(on_account(frame, &mut self.passage))
     }
 
     fn complete(&mut self) {
@@ -286,6 +305,11 @@ impl Body for ResponseBody {
             Self::Streaming(body) => body.whole.size_hint(),
         }
     }
+}
+
+/// Puts a frame's data on the account.
+fn on_account(frame: Peeked, passage: &mut Passage) -> Peeked {
+    frame.map(|frame| frame.map(|frame| frame.map_data(|data| passage.take(data))))
 }
 
 fn length(data: &Bytes) -> u64 {

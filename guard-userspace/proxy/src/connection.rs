@@ -1,6 +1,9 @@
 //! One connection of a client: TLS, then HTTP/1.1 or HTTP/2, until it ends.
 
 mod activity;
+mod admission;
+mod frames;
+mod inspected;
 
 use std::{
     convert::Infallible,
@@ -27,7 +30,11 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-pub(crate) use self::activity::{Active, Activity};
+use self::inspected::Inspected;
+pub(crate) use self::{
+    activity::{Active, Activity},
+    admission::Admission,
+};
 use crate::{
     DrainSignal, Handle, Proxy,
     body::ResponseBody,
@@ -35,15 +42,16 @@ use crate::{
     cork::{Cork, Polls, cork},
     observer::CLOSED_WITHOUT_REQUEST,
     pipeline,
+    quota::{Limit, Turns},
     tls::{self, HandshakeFailure, Socket},
 };
 
-/// Receive window of one stream of a client, in bytes.
-const STREAM_WINDOW: u32 = 256 << 10;
+/// Receive window of one stream of a client, in bytes: the client is on this node, and its bodies are small.
+const STREAM_WINDOW: u32 = 128 << 10;
 /// Receive window of one connection of a client: what it can make the guard hold that the API server does not take.
-const CONNECTION_WINDOW: u32 = 1 << 20;
-/// Largest frame taken from a client.
-const FRAME_SIZE: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 256 << 10;
+/// Above the limits of a request's head, where hyper answers without a word: those a little above are told why.
+const HEAD_MARGIN: u32 = 64 << 10;
 /// Bytes of one answer that wait for a client that reads slowly. More are left with the API server.
 const SEND_BUFFER: usize = 256 << 10;
 /// How long after the handshake a client that leaves without a request counts as one that refused our certificate.
@@ -67,14 +75,15 @@ pub(crate) struct Context {
 pub(crate) async fn serve(proxy: &Arc<Proxy>, tcp: TcpStream, who: Arc<Handle>, drain: DrainSignal) {
     let metrics = &proxy.config.metrics;
     let ended = |result: &str| metrics.connections_total.with_label_values(&[result]).inc();
-    let Some(_place) = who.admit_connection() else {
-        tracing::warn!(workload = %who.workload(), limit = proxy.config.limits.connections, "too many connections");
-        return ended("limit");
-    };
+    let Some(_place) = who.quota().admit_connection() else { return ended("limit") };
     let _open = OpenGauge::new(proxy);
+    let Some(handshaking) = who.quota().admit_handshake(&proxy.config.timeouts).await else { return ended("limit") };
     let stream = match handshake(proxy, tcp).await {
         Ok(stream) => stream,
         Err(failure) => {
+            if failure == HandshakeFailure::Timeout {
+                who.quota().met(Limit::HandshakeTime);
+            }
             metrics.tls_failures_total.with_label_values(&[failure.reason()]).inc();
             if let HandshakeFailure::Alert(alert) = failure {
                 proxy.config.observer.tls_refused(who.workload(), alert);
@@ -83,11 +92,13 @@ pub(crate) async fn serve(proxy: &Arc<Proxy>, tcp: TcpStream, who: Arc<Handle>, 
             return ended("tls_failed");
         }
     };
+    drop(handshaking);
     ended("served");
     let cut = CancellationToken::new();
     let guard = cut.clone().drop_guard();
     let bytes = proxy.config.limits.discarded_bytes;
-    let discard = Discard { bytes, time: proxy.config.timeouts.discard, cut: cut.clone() };
+    let turns = who.quota().turns.clone();
+    let discard = Discard { bytes, time: proxy.config.timeouts.discard, cut: cut.clone(), turns };
     let context = Context {
         proxy: Arc::clone(proxy),
         who,
@@ -127,13 +138,16 @@ async fn serve_http(stream: TlsStream<Socket>, context: Arc<Context>, cut: DropG
 }
 
 async fn serve_http1(stream: TlsStream<Socket>, context: &Arc<Context>) -> hyper::Result<()> {
-    let limits = &context.proxy.config.limits;
-    let header_bytes = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX / 2);
-    let service = service_fn(|request| answer(Arc::clone(context), request));
-    let (stream, cork) = cork(stream);
+    let config = &context.proxy.config;
+    let header_bytes = usize::try_from(config.limits.header_bytes + HEAD_MARGIN).unwrap_or(usize::MAX / 2);
+    let service = service_fn(|request| answer(context, request));
+    let quota = Arc::clone(context.who.quota());
+    let inspected = Inspected::http1(stream, quota, config.timeouts.head, context.activity.clone());
+    let (stream, cork) = cork(inspected);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(context.proxy.config.timeouts.idle)
+        .header_read_timeout(config.timeouts.idle)
+        .max_headers(config.limits.headers + 1)
         .max_header_size(header_bytes)
         // Headers are parsed in this buffer: it must hold the largest.
         .max_buf_size(header_bytes + SEND_BUFFER)
@@ -147,32 +161,36 @@ async fn serve_http1(stream: TlsStream<Socket>, context: &Arc<Context>) -> hyper
     else {
         return Ok(());
     };
+    if ended.as_ref().is_err_and(hyper::Error::is_parse_too_large) {
+        context.who.quota().met(Limit::HeaderBytes);
+    }
     if context.tunnels.is_empty() {
         linger(cork, context).await;
     } else {
         // After an upgrade its stream goes on. A client that does not even take the 101 is given up.
-        let _ = timeout(context.proxy.config.timeouts.handshake, cork.remove()).await;
+        let _ = timeout(config.timeouts.handshake, cork.remove()).await;
     }
     ended
 }
 
 async fn serve_http2(stream: TlsStream<Socket>, context: &Arc<Context>) -> hyper::Result<()> {
-    let limits = &context.proxy.config.limits;
-    let service = service_fn(|request| answer(Arc::clone(context), request));
-    let (stream, cork) = cork(stream);
-    let connection = http2::Builder::new(Streams { cut: context.cut.clone(), polls: cork.polls() })
+    let config = &context.proxy.config;
+    let service = service_fn(|request| answer(context, request));
+    let quota = Arc::clone(context.who.quota());
+    let turns = quota.turns.clone();
+    let (stream, cork) = cork(Inspected::http2(stream, quota, config.timeouts.head));
+    let connection = http2::Builder::new(Streams { cut: context.cut.clone(), polls: cork.polls(), turns })
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_frame_size(FRAME_SIZE)
-        .max_concurrent_streams(limits.streams)
-        .max_header_list_size(limits.header_bytes)
+        .max_concurrent_streams(config.limits.streams)
+        .max_header_list_size(config.limits.header_bytes + HEAD_MARGIN)
         .max_send_buf_size(SEND_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     let told = async {
         tokio::select! {
             _ = context.drain.started() => {}
-            () = context.activity.idle_for(context.proxy.config.timeouts.idle) => {}
+            () = context.activity.idle_for(config.timeouts.idle) => {}
         }
     };
     let Some(ended) = serve_until(told, &cork, pin!(connection), http2::Connection::graceful_shutdown, context).await
@@ -184,10 +202,10 @@ async fn serve_http2(stream: TlsStream<Socket>, context: &Arc<Context>) -> hyper
 }
 
 /// Serves until the connection ends. Once it is `told` to, it takes no new requests; `None` if others still ran when the drain
-/// was over.
+/// was over, or if a client with nothing under way does not take the end.
 async fn serve_until<C: Future>(
     told: impl Future<Output = ()>,
-    cork: &Cork<TlsStream<Socket>>,
+    cork: &Cork<Inspected<TlsStream<Socket>>>,
     mut connection: Pin<&mut C>,
     shut_down: impl FnOnce(Pin<&mut C>),
     context: &Context,
@@ -200,19 +218,31 @@ async fn serve_until<C: Future>(
     tokio::select! {
         ended = cork.drive(connection) => Some(ended),
         () = context.drain.over() => None,
+        () = context.activity.idle_for(context.proxy.config.timeouts.handshake) => None,
     }
 }
 
-/// Lets a client read to the end of what it was sent.
-async fn linger(cork: Cork<TlsStream<Socket>>, context: &Context) {
+/// Tells a client that was cut off why, and lets every other read to the end of what it was sent.
+async fn linger(cork: Cork<Inspected<TlsStream<Socket>>>, context: &Context) {
+    let farewell = async {
+        cork.bid_farewell(context.discard.time).await;
+        cork.linger(context.discard.time).await;
+    };
     tokio::select! {
-        () = cork.linger(context.discard.time) => {}
+        () = farewell => {}
         () = context.drain.over() => {}
     }
 }
 
-async fn answer(context: Arc<Context>, request: Request<Incoming>) -> Result<Response<ResponseBody>, Infallible> {
-    Ok(pipeline::answer(context, request).await)
+/// What a request's head costs is on the workload's account before anything waits.
+fn answer(
+    context: &Arc<Context>,
+    mut request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + Send + 'static {
+    let admission = admission::admit(&mut request, &context.proxy.config.limits, context.who.quota());
+    let active = context.activity.begin();
+    let context = Arc::clone(context);
+    async move { Ok(pipeline::answer(context, request, admission, active).await) }
 }
 
 /// Runs the streams of an HTTP/2 connection, and ends them with it.
@@ -220,6 +250,7 @@ async fn answer(context: Arc<Context>, request: Request<Incoming>) -> Result<Res
 struct Streams {
     cut: CancellationToken,
     polls: Polls,
+    turns: Turns,
 }
 
 impl<F> Executor<F> for Streams
@@ -227,7 +258,7 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        tokio::spawn(self.cut.clone().run_until_cancelled_owned(self.polls.clone().count(stream)));
+        self.turns.spawn(self.cut.clone().run_until_cancelled_owned(self.polls.clone().count(stream)));
     }
 }
 

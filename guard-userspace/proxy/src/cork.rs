@@ -28,6 +28,12 @@ const HOLD: usize = 64 << 10;
 /// Bytes read at once for nothing: a TLS record.
 const LINGERING_READ: usize = 16 << 10;
 
+/// A stream that has something to say at its end.
+pub(crate) trait Spoken {
+    /// What a client is told that was cut off, where the stream's protocol has room for it now.
+    fn farewell(&self) -> Option<Vec<u8>>;
+}
+
 /// The stream, as hyper has it.
 pub(crate) struct Corked<T>(Arc<Mutex<Inner<T>>>);
 
@@ -88,6 +94,25 @@ impl<T: AsyncWrite + Unpin> Cork<T> {
     }
 }
 
+impl<T: AsyncWrite + Spoken + Unpin> Cork<T> {
+    /// Says what there is to say to a client that was cut off, and ends the stream.
+    pub(crate) async fn bid_farewell(&self, time: Duration) {
+        let mut said = false;
+        let saying = poll_fn(|cx| {
+            let mut inner = lock(&self.inner);
+            ready!(inner.poll_drain(cx))?;
+            if !said {
+                let Some(farewell) = inner.stream.farewell() else { return Poll::Ready(Ok(())) };
+                inner.held = farewell;
+                said = true;
+            }
+            inner.poll_end(cx)
+        });
+        // A client that does not read is not told.
+        let _: Result<io::Result<()>, _> = timeout(time, saying).await;
+    }
+}
+
 impl<T: AsyncRead + Unpin> Cork<T> {
     /// Reads for nothing what still comes after an orderly end from our side, until the other's: closed with
     /// something unread, TCP resets the connection, and a client that writes never sees its answer (RFC 9112, 9.6).
@@ -126,6 +151,14 @@ impl<T: AsyncWrite + Unpin> Inner<T> {
         }
         self.held.clear();
         self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends everything that is held, and the end.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        self.shut_down = true;
         Poll::Ready(Ok(()))
     }
 
@@ -170,10 +203,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Corked<T> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut inner = lock(&self.0);
         inner.check()?;
-        ready!(inner.poll_drain(cx))?;
-        ready!(Pin::new(&mut inner.stream).poll_shutdown(cx))?;
-        inner.shut_down = true;
-        Poll::Ready(Ok(()))
+        inner.poll_end(cx)
     }
 }
 

@@ -1,11 +1,9 @@
-//! One workload as the proxy serves it: its identity, its credential, its connections.
+//! One workload as the proxy serves it: its identity, its credential, its connections, its account.
 
 use std::sync::Arc;
 
+use crate::{UpstreamCredentials, quota::Quota, upstream::Pool};
 use guard_identity::Workload;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use crate::{UpstreamCredentials, config::Limits, upstream::Pool};
 
 /// What [`crate::Proxy::serve`] needs to know about who is calling. Made once per workload by [`crate::Proxy::handle`];
 /// when the last clone goes, its unused connections to the API server close.
@@ -13,8 +11,7 @@ pub struct Handle {
     workload: Arc<Workload>,
     credentials: Arc<dyn UpstreamCredentials>,
     pool: Pool,
-    connections: Arc<Semaphore>,
-    exchanges: Arc<Semaphore>,
+    quota: Arc<Quota>,
 }
 
 impl Handle {
@@ -22,20 +19,19 @@ impl Handle {
         workload: Arc<Workload>,
         credentials: Arc<dyn UpstreamCredentials>,
         pool: Pool,
-        limits: &Limits,
+        quota: Arc<Quota>,
     ) -> Self {
-        Self {
-            workload,
-            credentials,
-            pool,
-            connections: Arc::new(Semaphore::new(limits.connections)),
-            exchanges: Arc::new(Semaphore::new(limits.exchanges)),
-        }
+        Self { workload, credentials, pool, quota }
     }
 
     /// Who it is.
     pub fn workload(&self) -> &Arc<Workload> {
         &self.workload
+    }
+
+    /// Whether the workload has as many connections as it may: another one is closed when it is served.
+    pub fn is_full(&self) -> bool {
+        self.quota.is_full()
     }
 
     pub(crate) fn credentials(&self) -> &dyn UpstreamCredentials {
@@ -46,13 +42,7 @@ impl Handle {
         &self.pool
     }
 
-    /// A place for one more connection, if the workload may have it.
-    pub(crate) fn admit_connection(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.connections).try_acquire_owned().ok()
-    }
-
-    /// A place for one more exchange, if the workload may have it.
-    pub(crate) fn admit_exchange(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.exchanges).try_acquire_owned().ok()
+    pub(crate) fn quota(&self) -> &Arc<Quota> {
+        &self.quota
     }
 }

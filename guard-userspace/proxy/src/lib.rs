@@ -5,11 +5,12 @@
 //! buffered here. What goes wrong is answered to that client alone, as a Kubernetes `Status`.
 //!
 //! Everything a client sends is hostile: its memory, time and number of connections are bounded by [`Limits`] and
-//! [`Timeouts`], and headers go on by an allow list.
+//! [`Timeouts`] (docs/limits.md), and headers go on by an allow list.
 
 #![forbid(unsafe_code)]
 
 mod body;
+mod buffered;
 mod client_body;
 mod config;
 mod connection;
@@ -23,6 +24,7 @@ mod headers;
 mod observer;
 mod pipeline;
 mod proxy;
+mod quota;
 mod refusal;
 mod silence;
 mod status;
@@ -31,7 +33,7 @@ mod upgrade;
 mod upstream;
 mod watch_end;
 
-pub use config::{Limits, ProxyConfig, Timeouts, Upstream};
+pub use config::{Limits, LimitsError, ProxyConfig, Timeouts, Upstream};
 pub use credentials::{Authenticate, UpstreamCredentials};
 pub use drain::{Drain, DrainSignal};
 pub use gate::{GATE_PATH, GateProof, GateService};

@@ -12,13 +12,14 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use crate::{
     body::{RequestBody, ResponseBody},
     client_body::ClientBody,
-    connection::Context,
+    connection::{Active, Admission, Context},
     exchange::{Decided, Exchange, Verdict},
     gate::{GATE_PATH, OWN_PREFIX},
     headers::{self, UpgradeProtocol},
+    quota::Limit,
     refusal::{Denial, Refusal},
     upgrade::Tunnel,
-    upstream::{self, Lease},
+    upstream::{self, Lease, SendError},
     watch_end::WatchEnd,
 };
 
@@ -43,21 +44,28 @@ struct Forwarded {
 /// A request whose head is read and whose body waits, until somebody takes it.
 struct Arrived {
     head: Request<()>,
+    /// The head's account, closed with it, or why it is refused.
+    admission: Option<Admission>,
     body: Option<ClientBody>,
 }
 
 /// Answers one request, whatever it is. The exchange ends, and its line is written, with the answer's body.
-pub(crate) async fn answer(context: Arc<Context>, request: Request<Incoming>) -> Response<ResponseBody> {
+pub(crate) async fn answer(
+    context: Arc<Context>,
+    request: Request<Incoming>,
+    admission: Admission,
+    active: Active,
+) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
     let head = Request::from_parts(head, ());
-    let body = ClientBody::new(body, &head, context.discard.clone());
-    let mut request = Arrived { head, body: Some(body) };
+    let body = ClientBody::new(body, &head, context.discard.clone(), context.activity.begin());
+    let mut request = Arrived { head, admission: Some(admission), body: Some(body) };
     let mut exchange = Exchange::new(
         Arc::clone(context.who.workload()),
         Arc::clone(&context.proxy.config.metrics),
         request.head.method().clone(),
         request.head.headers(),
-        context.activity.begin(),
+        active,
     );
     match run(&context, &mut exchange, &mut request).await {
         Ok(Answer::Forwarded(forwarded)) => deliver(&context, exchange, forwarded).await,
@@ -72,7 +80,8 @@ pub(crate) async fn answer(context: Arc<Context>, request: Request<Incoming>) ->
 /// identify ▸ authenticate ▸ describe ▸ policy ▸ credentials ▸ forward. Identity was settled at accept, by the listener:
 /// it is `context.who`.
 async fn run(context: &Context, exchange: &mut Exchange, request: &mut Arrived) -> Result<Answer, Refusal> {
-    exchange.place = Some(context.who.admit_exchange().ok_or(Refusal::TooMany)?);
+    let _held = request.admission.take().transpose()?;
+    exchange.place = Some(context.who.quota().admit_exchange().ok_or(Refusal::TooMany)?);
     check_form(&request.head)?;
     let caller = authenticate(context, exchange, &request.head).await?;
     if request.head.uri().path().starts_with(OWN_PREFIX) {
@@ -177,23 +186,43 @@ async fn forward(
     let upgrade = UpgradeProtocol::requested(request.head.headers()).filter(|_| http1);
     let client = upgrade.map(|_| hyper::upgrade::on(&mut request.head));
     let version = request.head.version();
-    let body = request
-        .body
-        .take()
-        .map_or(RequestBody::Empty, |body| RequestBody::streaming(body, version, Arc::clone(exchange.traffic())));
+    let body = request.body.take().map_or(Ok(RequestBody::Empty), |mut body| {
+        if exchange.request.as_ref().is_some_and(is_bounded) {
+            body.bound(&context.proxy.config).map_err(|limit| over(context, limit))?;
+        }
+        let traffic = Arc::clone(exchange.traffic());
+        Ok(RequestBody::streaming(body, version, traffic, context.who.quota().held.clone()))
+    })?;
     let repeatable = body.is_empty();
-    let sent = send(context, exchange, outgoing(exchange, &request.head, body, upgrade, &authorization), upgrade);
-    let (mut response, mut lease) = sent.await?;
+    let overstepped = body.overstepped();
+    let sent = send(context, outgoing(exchange, &request.head, body, upgrade, &authorization), upgrade);
+    let (mut response, mut lease) = sent.await.map_err(|error| match overstepped.get() {
+        // The API server has seen no end of the body, so it has done nothing.
+        Some(limit) => over(context, *limit),
+        None => unanswered(context, exchange, error),
+    })?;
     if response.status() == StatusCode::UNAUTHORIZED {
         // The token was renewed or revoked since it was read. A 401 was not carried out, so it may be sent again.
         context.who.credentials().invalidate();
         let renewed = credential(context, exchange).await?;
         if repeatable && renewed != authorization {
             let again = outgoing(exchange, &request.head, RequestBody::Empty, upgrade, &renewed);
-            (response, lease) = send(context, exchange, again, upgrade).await?;
+            let sent = send(context, again, upgrade).await;
+            (response, lease) = sent.map_err(|error| unanswered(context, exchange, error))?;
         }
     }
     Ok(Forwarded { response, lease, with_body: !repeatable, client })
+}
+
+/// Whether the API server bounds the body as well: it does not where it passes it on.
+fn is_bounded(request: &RequestInfo) -> bool {
+    request.is_resource_request && request.subresource != "proxy"
+}
+
+/// The client's body has met a limit.
+fn over(context: &Context, limit: Limit) -> Refusal {
+    context.who.quota().met(limit);
+    Refusal::Body(limit, context.proxy.config.limits.body_bytes)
 }
 
 /// The request as the API server gets it: same method, path and query, and headers by the allow list.
@@ -213,20 +242,20 @@ fn outgoing(
 
 async fn send(
     context: &Context,
-    exchange: &Exchange,
     request: Request<RequestBody>,
     upgrade: Option<UpgradeProtocol>,
-) -> Result<(Response<Incoming>, Lease), Refusal> {
+) -> Result<(Response<Incoming>, Lease), SendError> {
     let pool = context.who.pool();
-    let sent = match upgrade {
+    match upgrade {
         Some(_) => upstream::connect_for_upgrade(pool, request).await,
         None => upstream::send(pool, request).await,
-    };
-    sent.map_err(|error| {
-        exchange.metrics().upstream_failures_total.with_label_values(&[error.reason()]).inc();
-        tracing::warn!(workload = %context.who.workload(), %error, "no answer from the API server");
-        Refusal::Upstream(error)
-    })
+    }
+}
+
+fn unanswered(context: &Context, exchange: &Exchange, error: SendError) -> Refusal {
+    exchange.metrics().upstream_failures_total.with_label_values(&[error.reason()]).inc();
+    tracing::warn!(workload = %context.who.workload(), %error, "no answer from the API server");
+    Refusal::Upstream(error)
 }
 
 /// The answer as the client gets it, streaming.
@@ -238,14 +267,16 @@ async fn deliver(context: &Arc<Context>, mut exchange: Exchange, forwarded: Forw
         let upstream = hyper::upgrade::on(&mut response);
         headers::strip_for_upgrade(response.headers_mut());
         let (cut, drain) = (context.cut.clone(), context.drain.clone());
-        context.tunnels.spawn(Tunnel { client, upstream, exchange, cut, drain, is_watch }.run());
+        let tunnel = Tunnel { client, upstream, exchange, cut, drain, is_watch };
+        let turns = context.who.quota().turns.clone();
+        context.tunnels.spawn(async move { turns.run(tunnel.run()).await });
         return response.map(|_| ResponseBody::local(Bytes::new()));
     }
     let version = response.version();
     headers::strip_hop_by_hop(response.headers_mut());
     let watch = is_watch.then(|| WatchEnd::new(response.headers(), &context.drain));
     let (head, body) = response.into_parts();
-    let mut body = ResponseBody::streaming(body, version, watch, lease, exchange);
+    let mut body = ResponseBody::streaming(body, version, watch, lease, exchange, context.who.quota().held.clone());
     if with_body && (head.status.is_client_error() || head.status.is_server_error()) {
         body.await_first_piece().await;
     }

@@ -8,7 +8,9 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 
 use crate::{
-    DrainSignal, Handle, ProxyConfig, UpstreamCredentials, connection, tls,
+    DrainSignal, Handle, ProxyConfig, UpstreamCredentials, connection,
+    quota::Quota,
+    tls,
     upstream::{Dialer, Pool},
 };
 
@@ -41,19 +43,22 @@ impl Proxy {
     /// What serves one workload: its identity with the credential that its requests are forwarded with.
     pub fn handle(&self, workload: Arc<Workload>, credentials: Arc<dyn UpstreamCredentials>) -> Arc<Handle> {
         let config = &self.config;
+        let quota = Arc::new(Quota::new(Arc::clone(&workload), Arc::clone(&config.metrics), &config.limits));
         let pool = Pool::new(
             Arc::clone(&self.dialer),
             Arc::clone(&config.metrics),
+            Arc::clone(&quota),
             config.limits.clone(),
             config.timeouts.clone(),
         );
-        Arc::new(Handle::new(workload, credentials, pool, &config.limits))
+        Arc::new(Handle::new(workload, credentials, pool, quota))
     }
 
     /// Serves one accepted connection of the workload `who` until it ends, upgraded streams included.
     ///
     /// Dropping the future cuts the connection with everything on it; the client sees no orderly end.
     pub async fn serve(self: &Arc<Self>, tcp: TcpStream, who: Arc<Handle>, drain: DrainSignal) {
-        connection::serve(self, tcp, who, drain).await;
+        let turns = who.quota().turns.clone();
+        turns.run(connection::serve(self, tcp, who, drain)).await;
     }
 }

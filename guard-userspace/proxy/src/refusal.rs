@@ -6,6 +6,7 @@ use guard_policy::Decision;
 use http::StatusCode;
 
 use crate::{
+    quota::Limit,
     status::{Cause, Details, Status},
     upstream::SendError,
 };
@@ -17,6 +18,10 @@ pub(crate) enum Refusal {
     Form(StatusCode, &'static str),
     /// It asks to act as somebody else, by this header.
     Impersonation(String),
+    /// A head that is too large, or one for which the workload has no room.
+    Head(Limit),
+    /// A body that is too large for this number of bytes, or too slow.
+    Body(Limit, u64),
     /// More exchanges at a time than the workload may have.
     TooMany,
     /// No token that proves the pod.
@@ -55,6 +60,25 @@ impl Refusal {
                 "egress guard: the header {header} asks to act as somebody else, which an agent may not; send the request without \
                  it (kubectl: without --as, --as-group, --as-uid)"
             )),
+            Self::Head(Limit::HeldBytes) => {
+                too_many("egress guard: this pod's requests hold too much memory; end some, or send smaller headers")
+            }
+            Self::Head(limit) => {
+                let what =
+                    if *limit == Limit::Headers { "too many header lines" } else { "headers that are too large" };
+                let message = format!("egress guard: the request has {what}");
+                Status::failure(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "BadRequest", message, None)
+            }
+            Self::Body(Limit::BodyRate, _) => {
+                let message = "egress guard: the request's body did not come in time".to_owned();
+                Status::failure(StatusCode::REQUEST_TIMEOUT, "Timeout", message, None)
+            }
+            Self::Body(_, bytes) => {
+                // Word for word what the API server says.
+                let message = format!("Request entity too large: limit is {bytes}");
+                let details = Some(Details::default());
+                Status::failure(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message, details)
+            }
             Self::TooMany => {
                 too_many("egress guard: this pod has too many requests under way; end some watches or wait")
             }

@@ -72,13 +72,16 @@ impl Status {
         }
     }
 
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        // Strings and numbers only: it can't fail, and an empty body with the right code would still refuse.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
     /// The response that carries it. Always JSON: clients decode by `Content-Type`, also those that asked for protobuf.
     pub(crate) fn into_response(self) -> Response<ResponseBody> {
         let code = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after = self.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-        // Strings and numbers only: it can't fail, and an empty body with the right code would still refuse.
-        let json = serde_json::to_vec(&self).unwrap_or_default();
-        let mut response = Response::new(ResponseBody::local(Bytes::from(json)));
+        let mut response = Response::new(ResponseBody::local(Bytes::from(self.to_json())));
         *response.status_mut() = code;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

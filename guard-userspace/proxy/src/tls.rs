@@ -9,9 +9,9 @@ use rustls::{
     server::{NoServerSessionStorage, ResolvesServerCert},
     version::{TLS12, TLS13},
 };
-use tokio::{io::BufReader, net::TcpStream};
+use tokio::net::TcpStream;
 
-use crate::{config::Timeouts, silence::Monitored};
+use crate::{buffered::Buffered, config::Timeouts, silence::Monitored};
 
 /// ALPN of HTTP/2 (RFC 9113, 3.2).
 pub(crate) const H2: &[u8] = b"h2";
@@ -25,17 +25,14 @@ static VERSIONS: [&rustls::SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 const CLIENT_SESSIONS: usize = 64;
 
 /// A TCP socket that is read in large pieces: rustls asks for 4 KiB at a time, a quarter of a record.
-pub(crate) type Socket = BufReader<Monitored>;
-
-/// Bytes read from a socket at once, at most: two TLS records.
-const READ: usize = 64 << 10;
+pub(crate) type Socket = Buffered<Monitored>;
 
 /// # Errors
 /// If the socket can't be set up: it is closed already.
 pub(crate) fn socket(tcp: TcpStream, timeouts: &Timeouts) -> io::Result<Socket> {
     // Without it small messages wait for acknowledgements.
     tcp.set_nodelay(true)?;
-    Ok(BufReader::with_capacity(READ, Monitored::new(tcp, timeouts)?))
+    Ok(Buffered::new(Monitored::new(tcp, timeouts)?))
 }
 
 fn provider() -> Arc<CryptoProvider> {

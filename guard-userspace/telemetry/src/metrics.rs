@@ -24,6 +24,10 @@ pub struct Metrics {
     pub agents: IntGauge,
     /// `guard_connections`: accepted connections open now.
     pub connections: IntGauge,
+    /// `guard_held_bytes`: bytes that agents' clients make the guard hold now.
+    pub held_bytes: IntGauge,
+    /// `guard_limits_total{limit}`: how often a workload met a limit. The names are those of docs/limits.md.
+    pub limits_total: IntCounterVec,
     /// `guard_connections_total{result}`: `served`, `tls_failed`, `limit`, `foreign`, by the end of its accept. A foreign
     /// one comes from outside the pod: it is nothing that the workload attempted, and so none of its refusals.
     pub connections_total: IntCounterVec,
@@ -62,6 +66,8 @@ impl Metrics {
         let metrics = Self {
             agents: gauge("guard_agents", "Agent pods under guard now")?,
             connections: gauge("guard_connections", "Connections of agents open now")?,
+            held_bytes: gauge("guard_held_bytes", "Bytes that agents make the guard hold now")?,
+            limits_total: counters("guard_limits_total", "How often a workload met a limit", &["limit"])?,
             connections_total: counters("guard_connections_total", "Connections of agents", &["result"])?,
             exchanges_total: counters(
                 "guard_exchanges_total",

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use guard_common::{Nat64Prefix, PROTOCOL_TCP, PROTOCOL_UDP};
 use guard_kernel::kernel::{Entry, Service};
+use guard_proxy::Limits;
 use serde::Deserialize;
 
 /// The file. Every field has a default.
@@ -19,6 +20,8 @@ pub(super) struct Config {
     mark: Option<Mark>,
     /// The cluster's NAT64 prefix, of 96 bits: `64:ff9b::`.
     nat64_prefix: Option<Ipv6Addr>,
+    /// What one agent pod may hold and do.
+    pub(super) limits: Limits,
 }
 
 /// Additions to the control-plane set.
@@ -88,6 +91,7 @@ impl Config {
             );
         }
         config.mark()?;
+        config.limits.check()?;
         Ok(config)
     }
 
@@ -172,12 +176,24 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_is_not_known_is_told_with_its_line() {
+        let config = Config::parse("limits:\n  connections: 10\n  heldBytes: 1048576\n").unwrap();
+        assert_eq!((config.limits.connections, config.limits.exchanges), (10, Limits::default().exchanges));
+        let error = Config::parse("limits:\n  connections: 10\n  conections: 10\n").unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.contains("conections") && error.contains("line 3"), "{error}");
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
         for text in [
             "controlplane: {}",
             "mark: 0",
             "mark: '0xzz'",
             "controlPlane: {refused: [{address: 10.0.0.9, protocol: UDP}]}",
+            "limits: {connections: 0}",
+            "limits: {connections: -1}",
+            "limits: {connections: many}",
         ] {
             assert!(Config::parse(text).is_err(), "{text} was accepted");
         }

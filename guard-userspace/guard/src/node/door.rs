@@ -24,6 +24,9 @@ use super::events::{Events, Note};
 /// Pause after a failed accept: out of file descriptors, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Pause after a connection that was one too many: whoever floods shall not keep the guard busy with closing.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
+
 /// Opens doors; what all of them share.
 pub(super) struct Doors {
     pub(super) proxy: Arc<Proxy>,
@@ -96,9 +99,13 @@ impl Accepting {
                 Some(_) = connections.join_next() => {}
                 accepted = accept(&v4, v6.as_ref()) => match accepted {
                     Ok((tcp, peer)) if self.admits(&tcp, peer) => {
+                        let full = self.handle.is_full();
                         let (proxy, handle) = (Arc::clone(&self.doors.proxy), Arc::clone(&self.handle));
                         let drain = self.doors.drain.clone();
                         connections.spawn(async move { proxy.serve(tcp, handle, drain).await });
+                        if full {
+                            tokio::time::sleep(FULL_PAUSE).await;
+                        }
                     }
                     // A reset: whoever it is shall not wait for an answer.
                     Ok((tcp, _)) => drop(tcp.set_zero_linger()),

@@ -21,6 +21,7 @@ use super::{DialError, Dialer, Lease, SendError};
 use crate::{
     body::RequestBody,
     config::{Limits, Timeouts},
+    quota::{Limit, Quota, Turns},
 };
 
 pub(super) type Http2Sender = http2::SendRequest<RequestBody>;
@@ -41,6 +42,7 @@ pub(super) enum Acquired {
 pub(super) struct Shared {
     dialer: Arc<Dialer>,
     metrics: Arc<Metrics>,
+    quota: Arc<Quota>,
     limits: Limits,
     timeouts: Timeouts,
     state: Mutex<State>,
@@ -85,12 +87,23 @@ enum Found {
 }
 
 impl Pool {
-    pub(crate) fn new(dialer: Arc<Dialer>, metrics: Arc<Metrics>, limits: Limits, timeouts: Timeouts) -> Self {
-        Self(Arc::new(Shared { dialer, metrics, limits, timeouts, state: Mutex::default(), changed: Notify::new() }))
+    pub(crate) fn new(
+        dialer: Arc<Dialer>,
+        metrics: Arc<Metrics>,
+        quota: Arc<Quota>,
+        limits: Limits,
+        timeouts: Timeouts,
+    ) -> Self {
+        let (state, changed) = (Mutex::default(), Notify::new());
+        Self(Arc::new(Shared { dialer, metrics, quota, limits, timeouts, state, changed }))
     }
 
     pub(crate) fn dialer(&self) -> &Arc<Dialer> {
         &self.0.dialer
+    }
+
+    pub(super) fn turns(&self) -> &Turns {
+        &self.0.quota.turns
     }
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
@@ -124,7 +137,10 @@ impl Pool {
                 }
                 Found::Wait => {
                     let _place = Place { shared, of: Of::Waiters };
-                    timeout_at(deadline, changed).await.map_err(|_| SendError::NoFreeStream)?;
+                    timeout_at(deadline, changed).await.map_err(|_| {
+                        shared.quota.met(Limit::UpstreamStreams);
+                        SendError::NoFreeStream
+                    })?;
                 }
                 Found::Failed(error) => return Err(SendError::Dial(error)),
             }
@@ -193,7 +209,7 @@ impl Shared {
         let pool = Arc::downgrade(self);
         let wait = self.timeouts.discard;
         // The connection is ready a moment after its last response is.
-        tokio::spawn(async move {
+        self.quota.turns.spawn(async move {
             if let (Ok(Ok(())), Some(pool)) = (tokio::time::timeout(wait, sender.ready()).await, pool.upgrade()) {
                 pool.state().idle_http1.push((sender, Instant::now()));
                 pool.changed.notify_one();

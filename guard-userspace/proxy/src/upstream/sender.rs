@@ -66,7 +66,7 @@ pub(crate) async fn connect_for_upgrade(
         .map_err(|source| dial(DialError::Http { address, source }))?;
     let metrics = std::sync::Arc::clone(pool.metrics());
     metrics.upstream_connections.inc();
-    tokio::spawn(async move {
+    pool.turns().spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "an upgraded connection to the API server ended");
         }

@@ -1,5 +1,8 @@
 //! What one workload may hold.
 
+mod frames;
+mod memory;
+
 use std::time::Duration;
 
 use guard_proxy::{Limits, Timeouts};

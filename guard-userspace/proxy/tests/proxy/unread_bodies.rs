@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use guard_proxy::Timeouts;
+use guard_proxy::{Limits, Timeouts};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -42,8 +42,9 @@ fn options() -> BedOptions {
 }
 
 fn throwing_away_for(discard: Duration) -> BedOptions {
+    let limits = Limits { body_bytes: u64::MAX, ..Limits::default() };
     let timeouts = Timeouts { discard, ..Timeouts::default() };
-    BedOptions { policies: NO_SECRETS, timeouts, ..BedOptions::default() }
+    BedOptions { policies: NO_SECRETS, limits, timeouts, ..BedOptions::default() }
 }
 
 /// An API server with this protocol that reads no body, as Kubernetes' does where it can say no before.

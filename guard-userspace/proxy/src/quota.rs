@@ -1,0 +1,200 @@
+//! What one workload may hold and do, counted over all of its connections.
+//!
+//! Every limit that is met is counted in `guard_limits_total{limit}` and, once in a while, logged with the workload's name:
+//! a workload that floods gets lines by the minute, not by the packet.
+
+mod bucket;
+mod budget;
+mod turns;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use guard_identity::Workload;
+use guard_telemetry::Metrics;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep_until, timeout_at},
+};
+
+use self::bucket::Bucket;
+pub(crate) use self::{
+    budget::{Budget, Held, Passage},
+    turns::Turns,
+};
+use crate::config::{Limits, Timeouts};
+
+/// How often one workload's meeting of one limit is logged at most.
+const LOG_PAUSE: Duration = Duration::from_mins(1);
+/// Seconds' worth of a rate that may come at once.
+const BURST: u32 = 4;
+
+/// A limit that a workload has met: the label of its count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// [`Limits::connections`].
+    Connections,
+    /// [`Limits::handshakes_per_second`], or [`Limits::handshakes`].
+    Handshakes,
+    /// [`Timeouts::handshake`].
+    HandshakeTime,
+    /// [`Limits::exchanges`].
+    Exchanges,
+    /// [`Limits::streams`].
+    Streams,
+    /// [`Limits::header_bytes`].
+    HeaderBytes,
+    /// [`Limits::headers`].
+    Headers,
+    /// [`Timeouts::head`].
+    HeadTime,
+    /// [`Limits::held_bytes`].
+    HeldBytes,
+    /// [`Limits::body_bytes`].
+    BodyBytes,
+    /// [`Limits::body_bytes_per_second`] after [`Timeouts::body`].
+    BodyRate,
+    /// [`Limits::frames_per_second`].
+    Frames,
+    /// [`Limits::resets_per_second`].
+    Resets,
+    /// [`Limits::upstream_connections`] are full for longer than [`Timeouts::stream`].
+    UpstreamStreams,
+}
+
+impl Limit {
+    const COUNT: usize = 14;
+
+    /// The label.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Handshakes => "handshakes",
+            Self::HandshakeTime => "handshake_time",
+            Self::Exchanges => "exchanges",
+            Self::Streams => "streams",
+            Self::HeaderBytes => "header_bytes",
+            Self::Headers => "headers",
+            Self::HeadTime => "head_time",
+            Self::HeldBytes => "held_bytes",
+            Self::BodyBytes => "body_bytes",
+            Self::BodyRate => "body_rate",
+            Self::Frames => "frames",
+            Self::Resets => "resets",
+            Self::UpstreamStreams => "upstream_streams",
+        }
+    }
+}
+
+/// One workload's account.
+pub(crate) struct Quota {
+    workload: Arc<Workload>,
+    metrics: Arc<Metrics>,
+    connections: Arc<Semaphore>,
+    exchanges: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+    handshake_rate: Bucket,
+    frames: Bucket,
+    resets: Bucket,
+    /// Bytes that its clients make the guard hold.
+    pub(crate) held: Budget,
+    /// Its share of the processor.
+    pub(crate) turns: Turns,
+    told: Mutex<[Option<Told>; Limit::COUNT]>,
+}
+
+/// When a limit was logged, and how often it was met since.
+#[derive(Clone, Copy)]
+struct Told {
+    at: Instant,
+    since: u64,
+}
+
+impl Quota {
+    pub(crate) fn new(workload: Arc<Workload>, metrics: Arc<Metrics>, limits: &Limits) -> Self {
+        let bucket = |rate: u32| Bucket::new(rate, rate.saturating_mul(BURST));
+        Self {
+            workload,
+            held: Budget::new(limits.held_bytes, metrics.held_bytes.clone()),
+            metrics,
+            connections: Arc::new(Semaphore::new(limits.connections)),
+            exchanges: Arc::new(Semaphore::new(limits.exchanges)),
+            handshakes: Arc::new(Semaphore::new(limits.handshakes)),
+            handshake_rate: bucket(limits.handshakes_per_second),
+            frames: bucket(limits.frames_per_second),
+            resets: bucket(limits.resets_per_second),
+            turns: Turns::of_this_machine(),
+            told: Mutex::new([None; Limit::COUNT]),
+        }
+    }
+
+    /// A place for one more connection, if the workload may have it.
+    pub(crate) fn admit_connection(&self) -> Option<OwnedSemaphorePermit> {
+        self.one_of(&self.connections, Limit::Connections)
+    }
+
+    /// Whether another connection would be refused.
+    pub(crate) fn is_full(&self) -> bool {
+        self.connections.available_permits() == 0
+    }
+
+    /// A place for one more exchange, if the workload may have it.
+    pub(crate) fn admit_exchange(&self) -> Option<OwnedSemaphorePermit> {
+        self.one_of(&self.exchanges, Limit::Exchanges)
+    }
+
+    /// Waits until a handshake may begin: bursts are spread, and only what would wait for longer than a handshake may take is
+    /// refused.
+    pub(crate) async fn admit_handshake(&self, timeouts: &Timeouts) -> Option<OwnedSemaphorePermit> {
+        let deadline = Instant::now() + timeouts.handshake;
+        let place = timeout_at(deadline, Arc::clone(&self.handshakes).acquire_owned()).await;
+        let (Ok(Ok(place)), Some(turn)) = (place, self.handshake_rate.take_until(deadline)) else {
+            self.met(Limit::Handshakes);
+            return None;
+        };
+        sleep_until(turn).await;
+        Some(place)
+    }
+
+    /// Whether one more frame that carries nothing may come.
+    pub(crate) fn admit_frame(&self) -> bool {
+        self.frames.take(1)
+    }
+
+    /// Frames that a client may answer what it was sent with.
+    pub(crate) fn allow_frames(&self, count: u32) {
+        self.frames.give(count);
+    }
+
+    /// Whether one more request may be taken back.
+    pub(crate) fn admit_reset(&self) -> bool {
+        self.resets.take(1)
+    }
+
+    /// Counts a limit that was met.
+    pub(crate) fn met(&self, limit: Limit) {
+        self.metrics.limits_total.with_label_values(&[limit.name()]).inc();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = &mut told[limit as usize];
+        let times = match told {
+            Some(told) if told.at.elapsed() < LOG_PAUSE => {
+                told.since += 1;
+                return;
+            }
+            Some(told) => told.since + 1,
+            None => 1,
+        };
+        *told = Some(Told { at: Instant::now(), since: 0 });
+        tracing::warn!(workload = %self.workload, limit = limit.name(), times, "a workload has met a limit");
+    }
+
+    fn one_of(&self, places: &Arc<Semaphore>, limit: Limit) -> Option<OwnedSemaphorePermit> {
+        let place = Arc::clone(places).try_acquire_owned().ok();
+        if place.is_none() {
+            self.met(limit);
+        }
+        place
+    }
+}
