@@ -2,9 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+mod charge;
 mod gate;
+mod health;
 mod node;
 mod release;
+mod uninstall;
 
 use std::process::ExitCode;
 
@@ -31,8 +34,12 @@ enum Role {
     Node(Box<node::Args>),
     /// Proves that this pod is guarded, as its first init container; fails and names the way that was open otherwise.
     Gate(gate::Args),
-    /// Ends enforcement on this node and removes all that a node guard left in the kernel.
+    /// Ends enforcement on this node, until it is taken back.
     Release(release::Args),
+    /// Removes what outlives the guard on purpose. Run by `helm uninstall`.
+    Uninstall(uninstall::Args),
+    /// Asks the guard in this container how it is, for the kubelet's probes.
+    Health(health::Args),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +53,8 @@ fn main() -> ExitCode {
             Role::Node(args) => node::run(*args),
             Role::Gate(args) => gate::run(&args),
             Role::Release(args) => release::run(&args),
+            Role::Uninstall(args) => uninstall::run(&args),
+            Role::Health(args) => health::run(&args),
         }
     });
     match outcome {

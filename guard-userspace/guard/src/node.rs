@@ -28,6 +28,7 @@ use arc_swap::ArcSwap;
 use guard_certificates::{Reload, Serving};
 use guard_identity::{PodUid, TokenVerifier, VerifierOptions};
 use guard_kernel::kernel::Reports;
+use guard_kernel::listener::Sysctls;
 use guard_kernel::netns::Netns;
 use guard_kernel::{Kernel, Options};
 use guard_proxy::{Drain, DrainSignal, Proxy, ProxyConfig, Timeouts, Upstream};
@@ -43,13 +44,16 @@ use cluster::{ApiServerKeys, Cluster};
 use config::Config;
 use door::Doors;
 use enforcement::{NodeEnforcement, SharedKernel};
-use events::Events;
+use events::{Events, Note};
 use follow::{Current, Follower};
 use metrics::Refusals;
 use policies::Policies;
 use proof::Prover;
 use registry::Registry;
 use reports::{Expected, Reporter};
+
+use crate::charge::{Charge, Release};
+use crate::health;
 
 /// How often the serving certificate's files are looked at.
 const CERTIFICATE_POLL: Duration = Duration::from_secs(10);
@@ -85,10 +89,10 @@ pub(crate) struct Args {
     #[arg(long, default_value = "127.0.0.1:9464")]
     metrics_address: SocketAddr,
     /// Where programs and maps are pinned, on a bpffs.
-    #[arg(long, default_value = "/sys/fs/bpf/egress-guard")]
+    #[arg(long, env = "GUARD_PIN_DIRECTORY", default_value = "/sys/fs/bpf/egress-guard")]
     pin_directory: PathBuf,
     /// Name of the guard's nft table.
-    #[arg(long, default_value = "egress_guard")]
+    #[arg(long, env = "GUARD_TABLE", default_value = "egress_guard")]
     table: String,
     /// NFLOG group of its reports; one reader in a network namespace.
     #[arg(long)]
@@ -102,6 +106,15 @@ pub(crate) struct Args {
     /// How long exec, port-forward and logs may go on after a SIGTERM, in seconds.
     #[arg(long, default_value_t = 600)]
     drain_for: u64,
+    /// A folder of the node's own, for root alone: who is in charge of the node. Two guards on one node need it, as in an upgrade.
+    #[arg(long, env = "GUARD_STATE_DIRECTORY")]
+    state_directory: Option<PathBuf>,
+    /// Where the node's /proc/sys/net can be written; a container's own is read-only.
+    #[arg(long, default_value = "/proc/sys/net")]
+    sysctl_net: PathBuf,
+    /// A socket that answers `guard health`, for the kubelet's probes.
+    #[arg(long)]
+    health_socket: Option<PathBuf>,
     /// Log each refusal of the kernel programs themselves, at debug level.
     #[arg(long)]
     log_programs: bool,
@@ -109,6 +122,8 @@ pub(crate) struct Args {
 
 /// Guards the agent pods of this node until SIGTERM or SIGINT. Enforcement stays when it ends.
 pub(crate) fn run(args: Args) -> Result<()> {
+    // While there is one thread: a namespace of cgroups is each thread's own.
+    guard_kernel::cgroup_namespace::enter_the_nodes()?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -126,12 +141,26 @@ async fn guard(args: Args) -> Result<()> {
     let metrics = Arc::new(Metrics::new().context("making the metrics")?);
     let readiness = Readiness::default();
     let exporter = exporter::start(args.metrics_address, &metrics, &readiness).await?;
+    let _health = args.health_socket.as_deref().map(|socket| health::serve(socket, &readiness)).transpose()?;
 
     let serving = TaskTracker::new();
-    let node = Node::start(&args, &metrics, &serving, draining)?;
+    let charge = Charge::of_node(args.state_directory.as_deref())?;
+    if let Some(release) = charge.released()? {
+        let standing_by = stand_by(&args, &charge, &release);
+        tokio::select! {
+            done = standing_by => done?,
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+    }
+    let node = Node::start(&args, &metrics, &serving, draining, charge.clone())?;
     let mut guarding = std::pin::pin!(node.run(&args, readiness.clone()));
     tokio::select! {
         ended = &mut guarding => ended?,
+        release = charge.until_released() => {
+            tracing::warn!(reason = release.reason, "this node was released; the guard ends, and the next one stands by");
+            return Ok(());
+        }
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -151,6 +180,21 @@ async fn guard(args: Args) -> Result<()> {
     Ok(())
 }
 
+/// Waits until a release of this node is taken back. Says on the Node that agents are not guarded here, and when they are again.
+async fn stand_by(args: &Args, charge: &Charge, release: &Release) -> Result<()> {
+    tracing::warn!(reason = release.reason, since = %release.since, "this node was released: nothing is guarded until `guard release --undo`");
+    let client = Cluster::load(args.kubeconfig.as_deref()).await?.client;
+    events::of_node(&client, &args.node_name, Note::warning("GuardReleased", format!(
+        "Agent pods on this node are not guarded: enforcement was ended at {} ({}). `guard release --undo` in the node guard's pod takes that back.",
+        release.since, release.reason
+    ))).await;
+    charge.until_undone().await;
+    tracing::info!("the release of this node was taken back");
+    events::of_node(&client, &args.node_name, Note::normal("GuardBack", "Agent pods on this node are guarded again."))
+        .await;
+    Ok(())
+}
+
 /// The parts that are there before the API server is asked for anything.
 struct Node {
     kernel: SharedKernel,
@@ -161,6 +205,7 @@ struct Node {
     policies: Policies,
     certificate: Arc<Serving>,
     enrolled: Vec<PodUid>,
+    charge: Charge,
     metrics: Arc<Metrics>,
     serving: TaskTracker,
     draining: DrainSignal,
@@ -169,7 +214,13 @@ struct Node {
 impl Node {
     /// Reads what was configured and takes over what an earlier run has pinned. Nothing here needs the cluster, so enforcement is this
     /// process's at once.
-    fn start(args: &Args, metrics: &Arc<Metrics>, serving: &TaskTracker, draining: DrainSignal) -> Result<Self> {
+    fn start(
+        args: &Args,
+        metrics: &Arc<Metrics>,
+        serving: &TaskTracker,
+        draining: DrainSignal,
+        charge: Charge,
+    ) -> Result<Self> {
         let config = Config::load(args.config.as_deref()).context("the configuration")?;
         let policies = Policies::load(args.deny_list.as_deref())?;
         let certificate =
@@ -187,9 +238,12 @@ impl Node {
         )?;
         let cgroups = CgroupTree::new(cgroups);
         let host = Arc::new(Netns::current()?);
+        // From here on the guard before this one changes nothing any more.
+        let held = charge.take()?;
         let mut kernel = Kernel::open(&options(args, &config)?).context("setting up enforcement in the kernel")?;
         let enrolled = kernel.enrolled().filter_map(|pinned| pinned.pod.parse().ok()).collect();
         let reports = kernel.take_reports().context("the kernel's reports were taken before")?;
+        drop(held);
         Ok(Self {
             kernel: SharedKernel::new(kernel),
             reports,
@@ -199,6 +253,7 @@ impl Node {
             policies,
             certificate: Arc::new(certificate),
             enrolled,
+            charge,
             metrics: Arc::clone(metrics),
             serving: serving.clone(),
             draining,
@@ -252,6 +307,8 @@ impl Node {
             refusals: Arc::clone(&refusals),
             doors: Arc::new(doors),
             draining: self.draining,
+            charge: self.charge.clone(),
+            sysctls: Sysctls::at(&args.sysctl_net),
         };
         let agents =
             Agents::new(self.cgroups, self.host, Arc::new(enforcement), Arc::new(events.clone()), self.enrolled)?;
@@ -261,6 +318,7 @@ impl Node {
             server: cluster.server_addresses().await?,
             certificates: Certificates { roots: Arc::clone(&cluster.roots), server_name },
             kernel: self.kernel.clone(),
+            charge: self.charge,
             current,
             upstream,
         };

@@ -42,7 +42,11 @@ pub enum Error {
         fix: &'static str,
     },
     /// The directory for the pins is on another kind of file system.
-    #[error("{} is not on a bpffs: pins need one; name a directory below /sys/fs/bpf", directory.display())]
+    #[error(
+        "{} is not on a bpffs: pins need one. Name a directory below /sys/fs/bpf; if nothing is mounted there on the node, `mount -t bpf bpf \
+         /sys/fs/bpf` does it, and the guard's pod has to be started anew",
+        directory.display()
+    )]
     NotBpffs {
         /// The directory.
         directory: PathBuf,
@@ -50,7 +54,7 @@ pub enum Error {
     /// Another version of the guard left its pins.
     #[error(
         "{} holds pins of the layout {found}, and this guard knows {known}: run the guard that made them until its agents \
-         are gone, or end their enforcement with `guard release --all --pin-directory {}` of that version",
+         are gone, or end their enforcement with `guard release --reason … --pin-directory {}` of that version",
         directory.display(), directory.display()
     )]
     UnknownLayout {

@@ -2,6 +2,7 @@
 //!
 //! The only crate of the workspace with `unsafe` code; every block states why it is sound.
 
+pub mod cgroup_namespace;
 pub mod error;
 pub mod interfaces;
 pub mod kernel;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 
 use rand::Rng;
 use rustix::io::Errno;
@@ -14,14 +15,32 @@ use ports::Ports;
 
 mod ports;
 
-/// Follows the namespace of the thread that opens it.
-const RESERVED_PORTS: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+/// Below the folder of [`Sysctls`].
+const RESERVED_PORTS: &str = "ipv4/ip_local_reserved_ports";
 /// Absent in a kernel without IPv6.
 const LOOPBACK_IPV6: &str = "/proc/sys/net/ipv6/conf/lo/disable_ipv6";
 /// Away from well-known ports and from the top of the usual ephemeral range (60999), where other tools like to sit.
 const PORT_RANGE: std::ops::RangeInclusive<u16> = 20_000..=60_000;
 const ATTEMPTS: usize = 64;
 const BACKLOG: i32 = 4096;
+
+/// Where the network's settings can be written: `/proc/sys/net`, or that of the node under another name, since a container has its own
+/// read-only. Whatever the name, the files are those of the namespace of the thread that opens them.
+#[derive(Clone, Debug)]
+pub struct Sysctls(PathBuf);
+
+impl Default for Sysctls {
+    fn default() -> Self {
+        Self::at("/proc/sys/net")
+    }
+}
+
+impl Sysctls {
+    /// In this folder.
+    pub fn at(folder: impl Into<PathBuf>) -> Self {
+        Self(folder.into())
+    }
+}
 
 /// One port of a namespace's loopback, held in both address families.
 #[derive(Debug)]
@@ -38,20 +57,20 @@ pub struct Listeners {
 ///
 /// The port is first taken out of automatic assignment (`ip_local_reserved_ports`): a `listen` or `connect` without
 /// `bind` runs no bind hook. Neither `SO_REUSEADDR` nor `SO_REUSEPORT` is set, so that nobody can share the port.
-pub fn open(netns: &Netns) -> Result<Listeners, Error> {
-    netns.run(|| open_here(netns.origin()))?
+pub fn open(netns: &Netns, sysctls: &Sysctls) -> Result<Listeners, Error> {
+    netns.run(|| open_here(netns.origin(), sysctls))?
 }
 
 /// Gives a port back to automatic assignment, once nothing listens there for the guard.
-pub fn release_port(netns: &Netns, port: u16) -> Result<(), Error> {
-    netns.run(|| change_reserved(netns.origin(), |ports| ports.remove(port)))?
+pub fn release_port(netns: &Netns, sysctls: &Sysctls, port: u16) -> Result<(), Error> {
+    netns.run(|| change_reserved(netns.origin(), sysctls, |ports| ports.remove(port)))?
 }
 
-fn open_here(origin: &str) -> Result<Listeners, Error> {
+fn open_here(origin: &str, sysctls: &Sysctls) -> Result<Listeners, Error> {
     for _ in 0..ATTEMPTS {
         let port = rand::rng().random_range(PORT_RANGE);
         let mut is_new = false;
-        change_reserved(origin, |ports| {
+        change_reserved(origin, sysctls, |ports| {
             is_new = !ports.contains(port);
             ports.insert(port);
         })?;
@@ -62,7 +81,7 @@ fn open_here(origin: &str) -> Result<Listeners, Error> {
         match bind_both(port) {
             Ok(listeners) => return Ok(listeners),
             Err(error) => {
-                change_reserved(origin, |ports| ports.remove(port))?;
+                change_reserved(origin, sysctls, |ports| ports.remove(port))?;
                 if error.kind() != io::ErrorKind::AddrInUse {
                     let doing = format!("listening at port {port} of the loopback of {origin}");
                     let hint = "the pod's loopback interface must be up: is its sandbox ready?";
@@ -104,13 +123,13 @@ fn bind(address: SocketAddr) -> rustix::io::Result<TcpListener> {
     Ok(TcpListener::from(socket))
 }
 
-fn change_reserved(origin: &str, change: impl FnOnce(&mut Ports)) -> Result<(), Error> {
+fn change_reserved(origin: &str, Sysctls(folder): &Sysctls, change: impl FnOnce(&mut Ports)) -> Result<(), Error> {
+    let file = folder.join(RESERVED_PORTS);
     let failed = |call, error| {
-        let hint =
-            "is /proc/sys read-only here? the guard's container must be privileged, or have it mounted read-write";
-        Error::syscall(call, format!("changing {RESERVED_PORTS} of {origin}"), hint, error)
+        let hint = "is it read-only here? a container has its own /proc/sys so: mount the node's /proc/sys/net into it, and say where";
+        Error::syscall(call, format!("changing {} of {origin}", file.display()), hint, error)
     };
-    let before = fs::read_to_string(RESERVED_PORTS).map_err(|error| failed("read", error))?;
+    let before = fs::read_to_string(&file).map_err(|error| failed("read", error))?;
     let mut ports = Ports::parse(&before)
         .ok_or_else(|| failed("read", io::Error::new(io::ErrorKind::InvalidData, format!("unexpected {before:?}"))))?;
     change(&mut ports);
@@ -118,5 +137,5 @@ fn change_reserved(origin: &str, change: impl FnOnce(&mut Ports)) -> Result<(), 
     if after.trim() == before.trim() {
         return Ok(());
     }
-    fs::write(RESERVED_PORTS, after).map_err(|error| failed("write", error))
+    fs::write(&file, after).map_err(|error| failed("write", error))
 }

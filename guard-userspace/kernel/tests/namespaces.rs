@@ -1,6 +1,8 @@
 //! The crate against a real kernel, in network namespaces of the test's own. Needs root, `ip` and `nft`.
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
+#[path = "namespaces/cgroups.rs"]
+mod cgroups;
 #[path = "namespaces/enforcement.rs"]
 mod enforcement;
 #[path = "namespaces/genetlink.rs"]

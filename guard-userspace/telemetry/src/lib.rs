@@ -13,4 +13,4 @@ mod server;
 pub use labels::{code_label, verb_label};
 pub use logging::{LoggingError, init_logging};
 pub use metrics::{Metrics, MetricsError};
-pub use server::{Readiness, ServeError, serve};
+pub use server::{Readiness, ServeError, serve, serve_socket};

@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,7 +20,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{Encoder, Registry, TextEncoder};
 use thiserror::Error;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
     sync::Semaphore,
 };
 
@@ -38,6 +40,14 @@ pub enum ServeError {
     Listen {
         /// The address tried.
         address: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// There can be no socket in the file system.
+    #[error("making the socket {} failed: {source}; its folder must exist and be writable", path.display())]
+    Socket {
+        /// Where it should be.
+        path: PathBuf,
         /// The system's answer.
         source: io::Error,
     },
@@ -74,6 +84,36 @@ pub async fn serve(
     Ok((bound, accept(listener, registry, ready)))
 }
 
+/// The same on a socket of the file system, for whoever sees the same file system: two processes in one network can't be mistaken for each
+/// other. What an earlier process left there is replaced.
+///
+/// # Errors
+/// If there can be no socket at `path`.
+pub fn serve_socket(
+    path: &Path,
+    registry: Registry,
+    ready: Readiness,
+) -> Result<impl Future<Output = Infallible> + Send + use<>, ServeError> {
+    let failed = |source| ServeError::Socket { path: path.to_owned(), source };
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    Ok(async move {
+        loop {
+            match listener.accept().await {
+                // The kubelet asks once at a time.
+                Ok((stream, _)) => serve_connection(stream, &registry, &ready).await,
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a question for health");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    })
+}
+
 async fn accept(listener: TcpListener, registry: Registry, ready: Readiness) -> Infallible {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -94,7 +134,7 @@ async fn accept(listener: TcpListener, registry: Registry, ready: Readiness) -> 
     }
 }
 
-async fn serve_connection(tcp: TcpStream, registry: &Registry, ready: &Readiness) {
+async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin>(stream: S, registry: &Registry, ready: &Readiness) {
     let service = service_fn(|request| {
         let response = respond(&request, registry, ready);
         async move { Ok::<_, Infallible>(response) }
@@ -102,7 +142,7 @@ async fn serve_connection(tcp: TcpStream, registry: &Registry, ready: &Readiness
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(tcp), service)
+        .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "a metrics connection ended");
@@ -144,6 +184,7 @@ fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpStream, UnixStream};
 
     use super::*;
     use crate::Metrics;
@@ -181,6 +222,20 @@ mod tests {
         ready.set(true);
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
         assert!(get(address, "/metrics/x").await.starts_with("HTTP/1.1 404"));
+    }
+
+    #[tokio::test]
+    async fn a_socket_takes_the_place_of_one_that_was_left_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("health.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        tokio::spawn(serve_socket(&path, Registry::new(), Readiness::default()).unwrap());
+        let mut stream = UnixStream::connect(&path).await.unwrap();
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        assert!(serve_socket(&folder.path().join("a/b"), Registry::new(), Readiness::default()).is_err());
     }
 
     #[tokio::test]

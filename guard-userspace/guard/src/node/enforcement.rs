@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use guard_identity::{PodUid, Workload, WorkloadId};
 use guard_kernel::kernel::ListenerAddress;
+use guard_kernel::listener::Sysctls;
 use guard_kernel::sockets::Diagnostics;
 use guard_kernel::{Kernel, listener};
 use guard_proxy::DrainSignal;
@@ -15,6 +16,7 @@ use super::door::{Door, Doors};
 use super::follow::Current;
 use super::metrics::Refusals;
 use super::registry::Registry;
+use crate::charge::{Charge, ChargeError, Held};
 
 /// The kernel, shared by those who change it.
 #[derive(Clone)]
@@ -39,6 +41,8 @@ pub(super) struct NodeEnforcement {
     pub(super) refusals: Arc<Refusals>,
     pub(super) doors: Arc<Doors>,
     pub(super) draining: DrainSignal,
+    pub(super) charge: Charge,
+    pub(super) sysctls: Sysctls,
 }
 
 /// Why a step was not done.
@@ -50,11 +54,15 @@ pub(super) enum Error {
     /// Another process may have taken over: what is enrolled is its to change.
     #[error("this guard is draining; the one that follows it takes care of the pod")]
     Draining,
+    /// Another process has.
+    #[error(transparent)]
+    Charge(#[from] ChargeError),
 }
 
 impl NodeEnforcement {
-    fn is_in_charge(&self) -> Result<(), Error> {
-        if self.draining.has_started() { Err(Error::Draining) } else { Ok(()) }
+    /// As long as it lives, nobody takes over.
+    fn charge(&self) -> Result<Held, Error> {
+        if self.draining.has_started() { Err(Error::Draining) } else { Ok(self.charge.hold()?) }
     }
 }
 
@@ -63,7 +71,7 @@ impl Enforcement for NodeEnforcement {
     type Error = Error;
 
     fn attach_cgroup(&self, pod: &PodRecord, cgroup: &PodCgroup) -> Result<WorkloadId, Error> {
-        self.is_in_charge()?;
+        let _charge = self.charge()?;
         let uid = pod.node_uid.as_str();
         let mut kernel = self.kernel.lock();
         // The kubelet may have made the cgroup anew while no guard was watching: what hangs on the old one guards nothing.
@@ -77,7 +85,7 @@ impl Enforcement for NodeEnforcement {
     }
 
     fn attach_network(&self, id: WorkloadId, network: &Arc<Network>) -> Result<(), Error> {
-        self.is_in_charge()?;
+        let _charge = self.charge()?;
         for side in &network.sides {
             self.kernel.lock().attach_veth(id.0, side.index, &side.pod.addresses)?;
         }
@@ -95,8 +103,8 @@ impl Enforcement for NodeEnforcement {
     }
 
     fn open_door(&self, workload: Arc<Workload>, cgroup: &PodCgroup, network: &Arc<Network>) -> Result<Door, Error> {
-        self.is_in_charge()?;
-        let listeners = listener::open(&network.netns)?;
+        let _charge = self.charge()?;
+        let listeners = listener::open(&network.netns, &self.sysctls)?;
         let diagnostics = Diagnostics::open(&network.netns)?;
         let address = ListenerAddress { port: listeners.port, ipv6: listeners.v6.is_some() };
         let (id, cookie) = (workload.id, network.netns.cookie()?);
@@ -105,13 +113,13 @@ impl Enforcement for NodeEnforcement {
         let before = self.kernel.lock().set_listener(id.0, cookie, address)?;
         self.registry.set_served(id);
         if let Some(port) = before {
-            listener::release_port(&network.netns, port)?;
+            listener::release_port(&network.netns, &self.sysctls, port)?;
         }
         Ok(door)
     }
 
     fn release(&self, pod: &PodUid) -> Result<(), Error> {
-        self.is_in_charge()?;
+        let _charge = self.charge()?;
         let mut kernel = self.kernel.lock();
         self.refusals.update(&kernel);
         kernel.release(pod.as_str())?;

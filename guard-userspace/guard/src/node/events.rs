@@ -4,6 +4,7 @@
 //! with the count of what came meanwhile; what is held is bounded.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,9 @@ const MAX_HELD: usize = 1024;
 
 /// The API server's limit on an event's note, in bytes.
 const MAX_NOTE: usize = 1024;
+
+/// Who the events say they are from.
+const CONTROLLER: &str = "egressguard.io/node";
 
 /// Longest publishing of one event.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,10 +79,8 @@ impl Events {
 
     /// Publishes until dropped.
     pub(super) async fn run(self, client: Client, node: &str) {
-        let recorder = Recorder::new(
-            client,
-            Reporter { controller: "egressguard.io/node".to_owned(), instance: Some(node.to_owned()) },
-        );
+        let recorder =
+            Recorder::new(client, Reporter { controller: CONTROLLER.to_owned(), instance: Some(node.to_owned()) });
         loop {
             let (due, next) = self.held.lock().unwrap_or_else(PoisonError::into_inner).due(Instant::now());
             for (pod, note) in due {
@@ -132,6 +134,10 @@ async fn publish(recorder: &Recorder, pod: &PodIdentity, note: Note) {
         uid: Some(pod.uid.to_string()),
         ..ObjectReference::default()
     };
+    send(recorder, &reference, note, pod).await;
+}
+
+async fn send(recorder: &Recorder, reference: &ObjectReference, note: Note, about: impl Display) {
     let event = Event {
         type_: if note.warning { EventType::Warning } else { EventType::Normal },
         reason: note.reason.to_owned(),
@@ -139,12 +145,27 @@ async fn publish(recorder: &Recorder, pod: &PodIdentity, note: Note) {
         action: "Guard".to_owned(),
         secondary: None,
     };
-    let failed = match tokio::time::timeout(PUBLISH_TIMEOUT, recorder.publish(&event, &reference)).await {
+    let failed = match tokio::time::timeout(PUBLISH_TIMEOUT, recorder.publish(&event, reference)).await {
         Ok(Ok(())) => return,
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no answer in {} s", PUBLISH_TIMEOUT.as_secs()),
     };
-    tracing::warn!(%pod, reason = event.reason, failed, "an event could not be published; may the guard create events?");
+    tracing::warn!(%about, reason = event.reason, failed, "an event could not be published; may the guard create events?");
+}
+
+/// An event on the node itself, published at once.
+pub(super) async fn of_node(client: &Client, node: &str, note: Note) {
+    let reporter = Reporter { controller: CONTROLLER.to_owned(), instance: Some(node.to_owned()) };
+    let recorder = Recorder::new(client.clone(), reporter);
+    // The kubelet's own events name the node by its name as uid as well.
+    let reference = ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Node".to_owned()),
+        name: Some(node.to_owned()),
+        uid: Some(node.to_owned()),
+        ..ObjectReference::default()
+    };
+    send(&recorder, &reference, note, node).await;
 }
 
 fn shortened(mut message: String) -> String {

@@ -44,8 +44,7 @@ pub(super) async fn start(
 }
 
 fn is_taken(error: &ServeError) -> bool {
-    let ServeError::Listen { source, .. } = error;
-    source.kind() == ErrorKind::AddrInUse
+    matches!(error, ServeError::Listen { source, .. } if source.kind() == ErrorKind::AddrInUse)
 }
 
 #[cfg(test)]

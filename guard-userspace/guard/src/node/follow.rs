@@ -20,6 +20,7 @@ use super::config::ControlPlane;
 use super::control_plane::View;
 use super::doors::{Entrances, Targets};
 use super::enforcement::SharedKernel;
+use crate::charge::Charge;
 
 /// How often the nft table and the programs on the veths are looked after: somebody may have flushed or removed them.
 const ENSURE: Duration = Duration::from_secs(10);
@@ -40,6 +41,7 @@ pub(super) struct Follower {
     pub(super) server: Vec<SocketAddr>,
     pub(super) certificates: Certificates,
     pub(super) kernel: SharedKernel,
+    pub(super) charge: Charge,
     pub(super) current: Arc<ArcSwap<Current>>,
     pub(super) upstream: watch::Sender<Vec<SocketAddr>>,
 }
@@ -97,8 +99,11 @@ impl Follower {
             let change = tokio::select! {
                 change = changes.next() => change,
                 _ = ensure.tick() => {
-                    self.look_after_netfilter(&mut applied);
-                    self.look_after_veths();
+                    // Another guard's rules and programs are its own to look after.
+                    if let Ok(_charge) = self.charge.hold() {
+                        self.look_after_netfilter(&mut applied);
+                        self.look_after_veths();
+                    }
                     Some(Change::Nothing)
                 }
             };
@@ -159,6 +164,13 @@ impl Follower {
     }
 
     fn apply(&self, view: &View) -> bool {
+        let _charge = match self.charge.hold() {
+            Ok(held) => held,
+            Err(error) => {
+                tracing::info!(%error, "the control-plane set stays as it is");
+                return false;
+            }
+        };
         let mut set = view.control_plane(&self.node, &self.configured);
         set.entries.extend(
             self.server

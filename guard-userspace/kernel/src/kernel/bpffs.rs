@@ -1,5 +1,6 @@
 //! The file system that keeps links and maps alive when no process holds them.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::statfs;
@@ -11,9 +12,10 @@ use crate::Error;
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 const MOUNT_POINT: &str = "/sys/fs/bpf";
 
-/// Makes `directory` on a bpffs; mounts one at `/sys/fs/bpf` where nothing has, as systemd does at boot.
+/// Makes `directory` on a bpffs; mounts one at `/sys/fs/bpf` where nothing has, as systemd does at boot. Not in a container: that mount would end
+/// with it, and the pins with the mount.
 pub(super) fn ensure(directory: &Path) -> Result<(), Error> {
-    if directory.starts_with(MOUNT_POINT) && !is_bpffs(Path::new(MOUNT_POINT))? {
+    if directory.starts_with(MOUNT_POINT) && !is_bpffs(Path::new(MOUNT_POINT))? && sees_the_nodes_mounts() {
         mount("bpf", MOUNT_POINT, "bpf", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None).map_err(
             |error| {
                 let doing = format!("mounting a bpffs at {MOUNT_POINT}");
@@ -31,6 +33,12 @@ pub(super) fn ensure(directory: &Path) -> Result<(), Error> {
         Error::syscall("mkdir", doing, "names there may hold no dots; is it on a bpffs, mounted read-write?", error)
     })?;
     if is_bpffs(directory)? { Ok(()) } else { Err(Error::NotBpffs { directory: directory.to_owned() }) }
+}
+
+/// This process has the mounts that the node's first process has. Where that can't be told, it has others.
+fn sees_the_nodes_mounts() -> bool {
+    let namespace = |process: &str| std::fs::metadata(format!("/proc/{process}/ns/mnt")).map(|found| found.ino());
+    matches!((namespace("1"), namespace("self")), (Ok(node), Ok(own)) if node == own)
 }
 
 fn is_bpffs(path: &Path) -> Result<bool, Error> {

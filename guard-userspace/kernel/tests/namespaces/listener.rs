@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 
-use guard_kernel::listener::{open, release_port};
+use guard_kernel::listener::{Sysctls, open, release_port};
 
 use crate::lab::{Space, eventually};
 
@@ -17,7 +17,7 @@ fn reserved(space: &Space) -> String {
 #[test]
 fn both_families_are_served_at_one_port() {
     let space = Space::new("pod");
-    let listeners = open(&space.netns).unwrap();
+    let listeners = open(&space.netns, &Sysctls::default()).unwrap();
     let v6 = listeners.v6.as_ref().unwrap();
     for (listener, address) in [(&listeners.v4, "127.0.0.1"), (v6, "::1")] {
         let address = SocketAddr::new(address.parse().unwrap(), listeners.port);
@@ -36,7 +36,7 @@ fn both_families_are_served_at_one_port() {
 fn nobody_else_can_have_the_port() {
     use rustix::net::{AddressFamily, SocketType, sockopt};
     let space = Space::new("pod");
-    let listeners = open(&space.netns).unwrap();
+    let listeners = open(&space.netns, &Sysctls::default()).unwrap();
     for address in ["127.0.0.1", "0.0.0.0", "::1", "::"] {
         let address = SocketAddr::new(address.parse().unwrap(), listeners.port);
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
@@ -57,24 +57,40 @@ fn nobody_else_can_have_the_port() {
 fn the_port_is_reserved_beside_other_reservations_until_it_is_released() {
     let space = Space::new("pod");
     space.write(RESERVED, "8080,30000-30010\n");
-    let (first, second) = (open(&space.netns).unwrap(), open(&space.netns).unwrap());
+    let (first, second) =
+        (open(&space.netns, &Sysctls::default()).unwrap(), open(&space.netns, &Sysctls::default()).unwrap());
     assert_ne!(first.port, second.port);
     let mut ports = vec!["8080".to_owned(), "30000-30010".into(), first.port.to_string(), second.port.to_string()];
     ports.sort_by_key(|text| text.split('-').next().unwrap().parse::<u16>().unwrap());
     assert_eq!(reserved(&space), ports.join(","));
     drop(first.v4);
     drop(first.v6);
-    release_port(&space.netns, first.port).unwrap();
-    release_port(&space.netns, first.port).unwrap();
+    release_port(&space.netns, &Sysctls::default(), first.port).unwrap();
+    release_port(&space.netns, &Sysctls::default(), first.port).unwrap();
     ports.retain(|text| *text != first.port.to_string());
     assert_eq!(reserved(&space), ports.join(","));
+}
+
+#[test]
+fn the_settings_are_the_pods_under_whatever_name_the_node_has_them() {
+    let space = Space::new("pod");
+    let listeners = open(&space.netns, &Sysctls::at("/proc/self/root/proc/sys/net")).unwrap();
+    assert_eq!(reserved(&space), listeners.port.to_string());
+    assert!(!std::fs::read_to_string(RESERVED).unwrap().contains(&listeners.port.to_string()));
+}
+
+#[test]
+fn settings_that_can_not_be_written_are_an_error_that_says_what_to_mount() {
+    let space = Space::new("pod");
+    let error = open(&space.netns, &Sysctls::at("/nonexistent")).unwrap_err().to_string();
+    assert!(error.contains("/nonexistent/ipv4/ip_local_reserved_ports") && error.contains("mount"), "{error}");
 }
 
 #[test]
 fn a_namespace_without_ipv6_gets_ipv4_alone() {
     let space = Space::new("pod");
     space.write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
-    let listeners = open(&space.netns).unwrap();
+    let listeners = open(&space.netns, &Sysctls::default()).unwrap();
     assert!(listeners.v6.is_none());
 }
 
@@ -82,7 +98,7 @@ fn a_namespace_without_ipv6_gets_ipv4_alone() {
 fn a_namespace_whose_loopback_is_down_is_an_error_that_says_so() {
     let space = Space::new("pod");
     space.ip("link set lo down");
-    let error = open(&space.netns).unwrap_err().to_string();
+    let error = open(&space.netns, &Sysctls::default()).unwrap_err().to_string();
     assert!(error.contains("loopback interface must be up"), "{error}");
     assert_eq!(reserved(&space), "", "and nothing stays reserved");
 }

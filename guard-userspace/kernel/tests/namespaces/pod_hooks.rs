@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use guard_common::{Hook, Reason};
 use guard_kernel::kernel::{ControlPlaneSet, Entry, Kernel, ListenerAddress, Options, Service};
-use guard_kernel::listener::{self, Listeners};
+use guard_kernel::listener::{self, Listeners, Sysctls};
 use guard_kernel::netns::Netns;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Protocol, SendFlags, SocketFlags, SocketType};
@@ -41,7 +41,7 @@ fn a_pod_s_calls_reach_the_listener_or_are_refused_and_counted() {
     let entries = [SERVER, SERVER6].map(|address| Entry { address: address.parse().unwrap(), service });
     kernel.set_control_plane(&ControlPlaneSet { entries: entries.into(), ..ControlPlaneSet::default() }).unwrap();
     let workload = kernel.attach_pod("pod-uid", cgroup.path()).unwrap();
-    let Listeners { port, v4, v6 } = listener::open(&lab.pod.netns).unwrap();
+    let Listeners { port, v4, v6 } = listener::open(&lab.pod.netns, &Sysctls::default()).unwrap();
     kernel.set_listener(workload, lab.pod.netns.cookie().unwrap(), ListenerAddress { port, ipv6: true }).unwrap();
 
     let server = [API_PORT, OTHER_PORT].map(|port| lab.server.listen(&format!("[::]:{port}")));

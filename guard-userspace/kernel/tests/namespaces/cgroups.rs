@@ -1,0 +1,24 @@
+//! A guard in a container, which has cgroups of its own.
+
+use guard_kernel::cgroup_namespace::enter_the_nodes;
+use rustix::thread::UnshareFlags;
+
+fn own() -> std::path::PathBuf {
+    std::fs::read_link("/proc/thread-self/ns/cgroup").unwrap()
+}
+
+#[test]
+fn a_thread_finds_its_way_to_the_nodes_cgroups() {
+    let nodes = std::fs::read_link("/proc/1/ns/cgroup").unwrap();
+    let seen = std::thread::spawn(move || {
+        rustix::thread::unshare(UnshareFlags::NEWCGROUP).unwrap();
+        let apart = own();
+        enter_the_nodes().unwrap();
+        let entered = own();
+        enter_the_nodes().unwrap();
+        (apart, entered, own())
+    });
+    let (apart, entered, again) = seen.join().unwrap();
+    assert_ne!(apart, nodes);
+    assert_eq!((&entered, &again), (&nodes, &nodes));
+}
