@@ -1,4 +1,4 @@
-//! `deploy/crds/`: one file for each kind of the API group.
+//! `deploy/crds/`: one file for each kind of the API group. The chart carries the same, since Helm reads nothing beside a chart.
 
 use std::path::Path;
 
@@ -10,16 +10,16 @@ use crate::Generated;
 const HEADER: &str = "# Written by `cargo xtask codegen` from the types in guard-userspace/api; do not edit.\n";
 
 pub(crate) fn files() -> Result<Vec<Generated>> {
-    let folder = Path::new("deploy/crds");
-    guard_api::crds()
-        .into_iter()
-        .map(|crd| {
+    let folders = ["deploy/crds", "deploy/charts/egress-guard/files/crds"];
+    let of = |folder: &'static str| {
+        guard_api::crds().into_iter().map(move |crd| {
             let mut value = serde_json::to_value(&crd).context("a CustomResourceDefinition as JSON")?;
             value.sort_all_objects();
             let name = format!("{}.yaml", crd.spec.names.plural);
-            Ok(Generated { path: folder.join(name), text: format!("{HEADER}{}", yaml(&value)?) })
+            Ok(Generated { path: Path::new(folder).join(name), text: format!("{HEADER}{}", yaml(&value)?) })
         })
-        .collect()
+    };
+    folders.into_iter().flat_map(of).collect()
 }
 
 fn yaml(value: &Value) -> Result<String> {

@@ -154,7 +154,7 @@ async fn send(recorder: &Recorder, reference: &ObjectReference, note: Note, abou
 }
 
 /// An event on the node itself, published at once.
-pub(super) async fn of_node(client: &Client, node: &str, note: Note) {
+pub(super) async fn of_node(client: &Client, node: &str, told: Note) {
     let reporter = Reporter { controller: CONTROLLER.to_owned(), instance: Some(node.to_owned()) };
     let recorder = Recorder::new(client.clone(), reporter);
     // The kubelet's own events name the node by its name as uid as well.
@@ -165,7 +165,7 @@ pub(super) async fn of_node(client: &Client, node: &str, note: Note) {
         uid: Some(node.to_owned()),
         ..ObjectReference::default()
     };
-    send(&recorder, &reference, note, node).await;
+    send(&recorder, &reference, told, node).await;
 }
 
 fn shortened(mut message: String) -> String {

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 const SIGNER: &str = "egressguard.io/serving";
 /// The trust bundle that control publishes, where the cluster has such a kind.
 const TRUST_BUNDLE: &str = "egressguard.io:serving:ca";
-/// The CA's Secret, and the ConfigMap with its certificate.
+/// The Secret of the CA, and the `ConfigMap` with its certificate.
 const CA: &str = "egress-guard-ca";
 /// What the replicas of control elect their leader by.
 const LEASE: &str = "egress-guard-control";
@@ -29,7 +29,7 @@ pub(super) struct Args {
     /// The guard's namespace.
     #[arg(long)]
     namespace: String,
-    /// The DaemonSet that runs `guard uninstall node`.
+    /// The `DaemonSet` that runs `guard uninstall node`.
     #[arg(long)]
     daemon_set: String,
     /// How long all nodes have, in seconds.

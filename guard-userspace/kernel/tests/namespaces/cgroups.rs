@@ -1,7 +1,7 @@
 //! A guard in a container, which has cgroups of its own.
 
 use guard_kernel::cgroup_namespace::enter_the_nodes;
-use rustix::thread::UnshareFlags;
+use nix::sched::{CloneFlags, unshare};
 
 fn own() -> std::path::PathBuf {
     std::fs::read_link("/proc/thread-self/ns/cgroup").unwrap()
@@ -9,9 +9,9 @@ fn own() -> std::path::PathBuf {
 
 #[test]
 fn a_thread_finds_its_way_to_the_nodes_cgroups() {
-    let nodes = std::fs::read_link("/proc/1/ns/cgroup").unwrap();
+    let nodes = std::fs::read_link("/proc/2/ns/cgroup").unwrap();
     let seen = std::thread::spawn(move || {
-        rustix::thread::unshare(UnshareFlags::NEWCGROUP).unwrap();
+        unshare(CloneFlags::CLONE_NEWCGROUP).unwrap();
         let apart = own();
         enter_the_nodes().unwrap();
         let entered = own();
