@@ -36,13 +36,40 @@ const NODE_PARTS: [&str; 9] = [
 /// Returns the folder that holds all programs, building them if their sources are new.
 pub fn ensure(paths: &Paths, progress: &Progress) -> Result<PathBuf> {
     let (cluster, node) = (paths.go("cluster"), paths.go("node"));
-    let key = key(&[&cluster, &node])?;
-    let parent = paths.cache.join("cluster");
+    kept(&paths.cache.join("cluster"), &[&cluster, &node], |go, building| {
+        progress.step("Kubernetes, etcd and kubectl from source", Duration::from_secs(400), || {
+            build_kubernetes(go, &cluster, building)
+        })?;
+        progress.step("containerd, runc, CNI plugins and helm from source", Duration::from_secs(250), || {
+            build_node_parts(go, &node, building)
+        })?;
+        for name in SERVERS {
+            // A build that was broken off may have left some.
+            let _ = fs::remove_file(building.join(name));
+            symlink("kube", building.join(name)).with_context(|| format!("linking {name}"))?;
+        }
+        Ok(())
+    })
+}
+
+/// Returns the folder that holds the oracles: programs that compare this project's answers with those of Kubernetes' own code.
+pub fn ensure_oracles(paths: &Paths, progress: &Progress) -> Result<PathBuf> {
+    let module = paths.go("oracle");
+    kept(&paths.cache.join("oracle"), &[&module], |go, building| {
+        progress.step("oracles from source", Duration::from_secs(30), || {
+            run(go.build(&module, building, "0").args(["-ldflags", "-s -w", "./..."]))
+        })
+    })
+}
+
+/// A folder in `parent` for what these modules are now, filled by `build` if it is new.
+fn kept(parent: &Path, modules: &[&Path], build: impl FnOnce(&Go<'_>, &Path) -> Result<()>) -> Result<PathBuf> {
+    let key = key(modules)?;
     let done = parent.join(&key);
     if done.exists() {
         return Ok(done);
     }
-    let _lock = lock::hold(&parent.join("lock"), "building the cluster's programs")?;
+    let _lock = lock::hold(&parent.join("lock"), "building programs from tests/go")?;
     if done.exists() {
         return Ok(done);
     }
@@ -50,18 +77,7 @@ pub fn ensure(paths: &Paths, progress: &Progress) -> Result<PathBuf> {
     fs::create_dir_all(&building).with_context(|| format!("making {}", building.display()))?;
     let program =
         tools::go().with_context(|| format!("Go {} or newer is needed, as `go` on PATH", tools::GO_AT_LEAST))?;
-    let go = Go { program: &program };
-    progress.step("Kubernetes, etcd and kubectl from source", Duration::from_secs(400), || {
-        build_kubernetes(&go, &cluster, &building)
-    })?;
-    progress.step("containerd, runc, CNI plugins and helm from source", Duration::from_secs(250), || {
-        build_node_parts(&go, &node, &building)
-    })?;
-    for name in SERVERS {
-        // A build that was broken off may have left some.
-        let _ = fs::remove_file(building.join(name));
-        symlink("kube", building.join(name)).with_context(|| format!("linking {name}"))?;
-    }
+    build(&Go { program: &program }, &building)?;
     fs::rename(&building, &done).with_context(|| format!("putting the programs into {}", done.display()))?;
     Ok(done)
 }

@@ -14,6 +14,7 @@ pub mod kernels;
 pub mod lock;
 pub mod mounts;
 pub mod netns;
+pub mod oracle;
 pub mod paths;
 pub mod process;
 pub mod progress;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use verbs::{bench, cluster, codegen, demo, e2e, fuzz, image, kernels, test};
+use verbs::{bench, cluster, codegen, demo, e2e, fuzz, image, kernels, oracle, test};
 use xtask::build::{self, Profile};
 use xtask::paths::Paths;
 use xtask::progress::{Progress, say};
@@ -52,6 +52,8 @@ enum Verb {
     Bench(bench::Arguments),
     /// The kernel programs on Debian's kernels, under QEMU
     Kernels(kernels::Arguments),
+    /// Compare with Kubernetes' own code how requests are understood
+    Oracle(oracle::Arguments),
     /// One fuzz target, or all; without a name, the targets
     Fuzz(fuzz::Arguments),
     /// Write the files that come from code
@@ -87,6 +89,7 @@ fn work(arguments: Arguments) -> Result<ExitCode> {
         Verb::E2e(arguments) => e2e::run(&paths, &progress, &arguments),
         Verb::Bench(arguments) => bench::run(&paths, &progress, &arguments),
         Verb::Kernels(arguments) => kernels::run(&paths, &progress, &arguments),
+        Verb::Oracle(arguments) => oracle::run(&paths, &progress, &arguments),
         Verb::Fuzz(arguments) => fuzz::run(&paths, &progress, &arguments),
         Verb::Codegen(arguments) => codegen::run(&paths, &arguments),
         Verb::Image(arguments) => image::run(&paths, &progress, &arguments),

@@ -8,5 +8,6 @@ pub(crate) mod e2e;
 pub(crate) mod fuzz;
 pub(crate) mod image;
 pub(crate) mod kernels;
+pub(crate) mod oracle;
 pub(crate) mod slow;
 pub(crate) mod test;

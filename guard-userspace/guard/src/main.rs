@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod charge;
+mod describe;
 mod gate;
 mod health;
 mod node;
@@ -34,6 +35,8 @@ enum Role {
     Node(Box<node::Args>),
     /// Proves that this pod is guarded, as its first init container; fails and names the way that was open otherwise.
     Gate(gate::Args),
+    /// Says how requests are understood: `METHOD URL` lines or whole HTTP requests in, JSON lines out.
+    Describe(describe::Args),
     /// Ends enforcement on this node, until it is taken back.
     Release(release::Args),
     /// Removes what outlives the guard on purpose. Run by `helm uninstall`.
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         match cli.role {
             Role::Node(args) => node::run(*args),
             Role::Gate(args) => gate::run(&args),
+            Role::Describe(args) => describe::run(&args),
             Role::Release(args) => release::run(&args),
             Role::Uninstall(args) => uninstall::run(&args),
             Role::Health(args) => health::run(&args),

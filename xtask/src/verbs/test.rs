@@ -11,6 +11,7 @@ use xtask::areas;
 use xtask::build::{self, Profile, cargo};
 use xtask::counts::{Counts, run_tests};
 use xtask::fuzz;
+use xtask::oracle;
 use xtask::paths::Paths;
 use xtask::progress::{Progress, say};
 use xtask::run::run as run_command;
@@ -40,6 +41,9 @@ pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> 
     suite.check("clippy", || run_command(&mut clippy(paths)));
     suite.tests("unit and property tests", || {
         run_tests(cargo(paths).args(["test", "--workspace", "--exclude", "guard-e2e", "--no-fail-fast"]))
+    });
+    suite.tests("requests as Kubernetes' own code understands them", || {
+        oracle::requestinfo(paths, &paths.target().join("debug/guard"), None, progress)
     });
     let slow_areas = if arguments.slow { areas::slow_areas(paths)? } else { Vec::new() };
     for area in areas::areas(paths)?.iter().chain(&slow_areas) {
