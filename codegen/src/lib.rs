@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admission;
 mod crds;
 
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ pub struct Generated {
 
 /// Every file that comes from code.
 pub fn generated() -> Result<Vec<Generated>> {
-    crds::files()
+    Ok([crds::files()?, admission::files()?].into_iter().flatten().collect())
 }
 
 /// The files that are not what the code says, those that are missing included.

@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use clap::ValueEnum;
 
+use crate::cluster::Feature;
 use crate::paths::Paths;
 use crate::progress::say;
 
@@ -15,6 +17,8 @@ pub struct Part {
     pub name: String,
     /// The first sentence of its documentation.
     pub about: String,
+    /// What the API server of its cluster lacks: a line `// without: FEATURE, …`.
+    pub without: Vec<Feature>,
 }
 
 /// The areas of end-to-end tests.
@@ -35,7 +39,8 @@ pub fn parts_in(folder: &Path) -> Result<Vec<Part>> {
         if source.extension().is_some_and(|kind| kind == "rs") && source.exists() {
             let name = path.file_stem().context("a file has a name")?.to_string_lossy().into_owned();
             let text = fs::read_to_string(&source).with_context(|| format!("reading {}", source.display()))?;
-            parts.push(Part { name, about: about(&text) });
+            let without = without(&text).with_context(|| format!("reading {}", source.display()))?;
+            parts.push(Part { name, about: about(&text), without });
         }
     }
     parts.sort_by(|a, b| a.name.cmp(&b.name));
@@ -57,9 +62,23 @@ fn about(source: &str) -> String {
     text.split_once(". ").map_or(text.clone(), |(sentence, _)| format!("{sentence}."))
 }
 
+/// The features that a file's line says its cluster is to lack.
+fn without(source: &str) -> Result<Vec<Feature>> {
+    let line = source.lines().find_map(|line| line.strip_prefix("// without:"));
+    let names = line.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
+    names.map(|name| Feature::from_str(name, false).map_err(|error| anyhow!("feature {name:?}: {error}"))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_area_may_ask_for_an_older_cluster() {
+        let features = [Feature::TrustBundles, Feature::MutatingPolicies];
+        assert_eq!(without("//! About.\n// without: trust-bundles, mutating-policies\n").unwrap(), features);
+        assert!(without("// without: electricity\n").is_err());
+    }
 
     #[test]
     fn an_area_is_a_file_and_its_first_sentence() {
@@ -71,7 +90,7 @@ mod tests {
         fs::write(folder.path().join("c/main.rs"), "//! The third.\n").unwrap();
         fs::create_dir_all(folder.path().join("helpers")).unwrap();
         let parts = parts_in(folder.path()).unwrap();
-        let part = |name: &str, about: &str| Part { name: name.into(), about: about.into() };
+        let part = |name: &str, about: &str| Part { name: name.into(), about: about.into(), without: Vec::new() };
         assert_eq!(parts, [part("a", ""), part("b", "The second."), part("c", "The third.")]);
         assert!(parts_in(&folder.path().join("nothing")).unwrap().is_empty());
     }

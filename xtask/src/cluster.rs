@@ -5,6 +5,7 @@
 mod cleanup;
 mod containerd;
 mod control_plane;
+mod feature;
 mod kubeconfig;
 mod network;
 mod node;
@@ -24,6 +25,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use cleanup::END;
+pub use feature::Feature;
 pub use owner::{disown, own, sweep};
 pub use status::{Part, names, status};
 pub use up::{UpOptions, up};

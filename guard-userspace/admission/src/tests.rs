@@ -134,6 +134,67 @@ fn without_the_ca_no_pod_passes_where_it_comes_by_annotation() {
     });
 }
 
+/// Each of these the API server itself refuses first, in some version or with what admission adds.
+#[test]
+fn what_the_api_server_may_let_through_is_refused_here() {
+    let settings = settings("ClusterTrustBundle");
+    let cases = [
+        ("/spec/os", json!({"name": "windows"}), "operating-system"),
+        ("/spec/runtimeClassName", json!("gvisor"), "runtime-class"),
+        ("/spec/securityContext", json!({"windowsOptions": {"hostProcess": true}}), "operating-system"),
+        ("/metadata/annotations", json!({"kubernetes.io/config.mirror": "0a1b"}), "mirror-pod"),
+        ("/spec/containers", json!([{"name": "egress-guard-gate"}]), "gate-name"),
+        ("/spec/ephemeralContainers", json!([{"name": "egress-guard-gate"}]), "gate-name"),
+        ("/spec/containers", json!([{"name": "c", "securityContext": {"windowsOptions": {"hostProcess": true}}}]), "host-process"),
+        ("/spec/volumes", json!([{"name": "v", "projected": {"sources": [{"podCertificate": {}}]}}]), "pod-certificate"),
+        ("/spec/volumes", json!([{"name": "v"}]), "volume-type"),
+    ];
+    in_place(&[], None, |place| {
+        for (field, value, rule) in cases {
+            let mut pod = pod(&json!({"containers": []}));
+            let (part, name) = field[1..].split_once('/').unwrap();
+            pod[part][name] = value;
+            let broken = rules(&settings, place, &pod);
+            assert!(broken.contains(&rule), "{pod}: {broken:?}");
+        }
+    });
+}
+
+/// What a mutation would have made, spoilt by somebody behind it.
+#[test]
+fn a_gate_that_somebody_has_changed_is_none() {
+    let settings = settings("ClusterTrustBundle");
+    let cases = [
+        ("/env", json!([{"name": "LD_PRELOAD", "value": "/x"}]), "gate-additions"),
+        ("/envFrom", json!([{"configMapRef": {"name": "x"}}]), "gate-program"),
+        ("/args", json!(["--help"]), "gate-program"),
+        ("/command", json!(["/bin/true"]), "gate-program"),
+        ("/lifecycle", json!({}), "gate-program"),
+        ("/restartPolicy", json!("Always"), "gate-program"),
+        ("/terminationMessagePath", json!("/usr/local/bin/guard"), "gate-program"),
+        ("/volumeMounts/0/subPath", json!("x"), "gate-mounts"),
+        ("/volumeMounts/1/mountPath", json!("/usr/local/bin"), "gate-additions"),
+        ("/securityContext/runAsUser", json!(0), "gate-hardened"),
+        ("/securityContext/readOnlyRootFilesystem", json!(false), "gate-hardened"),
+        ("/securityContext/capabilities/add", json!(["SYS_ADMIN"]), "gate-hardened"),
+    ];
+    in_place(&[], None, |place| {
+        let pod = pod(&json!({"containers": []}));
+        let made = applied(&pod, &mutate(&settings, place, &pod));
+        assert_eq!(rules(&settings, place, &made), [] as [&str; 0]);
+        for (field, value, rule) in cases {
+            let mut spoilt = made.clone();
+            let gate = &mut spoilt["spec"]["initContainers"][0];
+            let place_of = field.split('/').skip(1).fold(gate, |value, key| match key.parse::<usize>() {
+                Ok(index) => &mut value[index],
+                Err(_) => &mut value[key],
+            });
+            *place_of = value;
+            assert!(rules(&settings, place, &spoilt).contains(&rule), "{field}: {:?}", rules(&settings, place, &spoilt));
+        }
+    });
+}
+
 #[test]
 fn what_is_no_pod_at_all_is_answered() {
     let settings = settings("Annotation");

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::json;
 
+use super::feature::{self, Feature};
 use super::kubeconfig;
 use super::network::{self, CLUSTER_IPS, SERVICE_CIDRS};
 use super::pki::{Authority, Files, Subject, service_account_key};
@@ -101,11 +102,11 @@ impl ControlPlane {
         place.start("cp/etcd", &self.binaries.join("etcd"), &arguments, &[])
     }
 
-    /// The API server, on both families, with its audit log on.
-    pub(super) fn start_api_server(&self, place: &Place<'_>) -> Result<Recorded> {
+    /// The API server, on both families, with its audit log on, as one that lacks these features.
+    pub(super) fn start_api_server(&self, place: &Place<'_>, without: &[Feature]) -> Result<Recorded> {
         let policy = self.dir.join("audit-policy.json");
         fs::write(&policy, audit_policy().to_string()).with_context(|| format!("writing {}", policy.display()))?;
-        let arguments = [
+        let mut arguments = vec![
             "--etcd-servers=http://127.0.0.1:2379".into(),
             "--bind-address=::".into(),
             "--secure-port=6443".into(),
@@ -137,6 +138,7 @@ impl ControlPlane {
             // One file, unless a test writes gigabytes: what is compared with it must not rotate away.
             "--audit-log-maxsize=4000".into(),
         ];
+        arguments.extend(feature::flags_without(without));
         place.start("cp/kube-apiserver", &self.binaries.join("kube-apiserver"), &arguments, &[])
     }
 

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::containerd::Containerd;
 use super::control_plane::ControlPlane;
 use super::node::{self, Prepared};
-use super::{Cluster, Node, network, objects};
+use super::{Cluster, Feature, Node, network, objects};
 use crate::images::{self, Archive};
 use crate::lock;
 use crate::mounts;
@@ -38,12 +38,12 @@ impl<'a> Starter<'a> {
         Self { cluster, archives, progress, started: Mutex::new(Vec::new()) }
     }
 
-    pub(super) fn control_plane(&self, control_plane: &ControlPlane) -> Result<()> {
+    pub(super) fn control_plane(&self, control_plane: &ControlPlane, without: &[Feature]) -> Result<()> {
         let cgroup = self.cluster.cgroup.join("cp-daemons");
         let logs = self.cluster.dir.join("logs");
         let place = Place { netns: &self.cluster.control_plane_netns, cgroup: &cgroup, logs: &logs };
         self.record(control_plane.start_etcd(&place)?)?;
-        let server = self.record(control_plane.start_api_server(&place)?)?;
+        let server = self.record(control_plane.start_api_server(&place, without)?)?;
         self.wait("the API server", &server, || {
             Ok(self
                 .cluster

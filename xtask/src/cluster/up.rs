@@ -13,7 +13,7 @@ use super::control_plane::ControlPlane;
 use super::network::{self, CLUSTER_IPS, Namespaces, POD_CIDRS, SERVICE_CIDRS};
 use super::node::{self, Folders, Prepared};
 use super::starter::Starter;
-use super::{ApiServer, Cluster, Name, Node, cleanup, status};
+use super::{ApiServer, Cluster, Feature, Name, Node, cleanup, status};
 use crate::cgroup::Hierarchies;
 use crate::golang;
 use crate::images::{self, Archive};
@@ -29,6 +29,8 @@ pub struct UpOptions {
     pub name: Name,
     /// How many nodes: 1 to 9.
     pub nodes: usize,
+    /// What its API server lacks.
+    pub without: Vec<Feature>,
 }
 
 /// Brings the cluster up, or finds that it is. What a crashed run of the same name left is cleaned up first.
@@ -89,7 +91,7 @@ fn start_all(
     let starter = Starter::new(&cluster, archives, progress);
     thread::scope(|scope| {
         let containerds: Vec<_> = cluster.nodes.iter().map(|node| scope.spawn(|| starter.containerd(node))).collect();
-        starter.control_plane(&control_plane)?;
+        starter.control_plane(&control_plane, &options.without)?;
         for (node, prepared) in cluster.nodes.iter().zip(&prepared) {
             starter.containerd_answers(node)?;
             starter.node(node, prepared)?;

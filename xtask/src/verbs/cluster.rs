@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
-use xtask::cluster::{self, Cluster, Name, UpOptions};
+use xtask::cluster::{self, Cluster, Feature, Name, UpOptions};
 use xtask::paths::Paths;
 use xtask::progress::{Progress, say};
 
@@ -29,6 +29,9 @@ enum What {
         /// How many nodes (1 to 9)
         #[arg(long, default_value_t = 2)]
         nodes: usize,
+        /// What its API server shall lack, as older ones do
+        #[arg(long, value_delimiter = ',')]
+        without: Vec<Feature>,
         #[command(flatten)]
         which: Which,
     },
@@ -58,8 +61,8 @@ enum What {
 
 pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: Arguments) -> Result<ExitCode> {
     match arguments.what {
-        What::Up { nodes, which } => {
-            let cluster = cluster::up(paths, &UpOptions { name: which.name, nodes }, progress)?;
+        What::Up { nodes, without, which } => {
+            let cluster = cluster::up(paths, &UpOptions { name: which.name, nodes, without }, progress)?;
             say(format_args!("kubeconfig: {}", cluster.kubeconfig.display()));
             say(format_args!("audit log:  {}", cluster.audit_log.display()));
             say(format_args!("try:        cargo xtask cluster kubectl --name {} get nodes -o wide", cluster.name));

@@ -77,7 +77,11 @@ impl Run<'_> {
         cluster::sweep(self.paths, self.progress)?;
         let name = fresh_name(&self.area.name)?;
         cluster::own(self.paths, &name)?;
-        let cluster = cluster::up(self.paths, &UpOptions { name: name.clone(), nodes: NODES }, self.progress)?;
+        let cluster = cluster::up(
+            self.paths,
+            &UpOptions { name: name.clone(), nodes: NODES, without: self.area.without.clone() },
+            self.progress,
+        )?;
         let result = self.against(&cluster);
         let failed = !result.as_ref().is_ok_and(|counts| counts.failed == 0);
         if self.keep {

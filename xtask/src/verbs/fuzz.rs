@@ -41,7 +41,12 @@ pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> 
     let targets = fuzz::targets(paths)?;
     let Some(wanted) = &arguments.target else {
         say("Fuzz targets (cargo xtask fuzz TARGET|all [--seconds N | --minutes N] [--json FILE]):");
-        areas::print(&targets.into_iter().map(|Target { name, about, .. }| Part { name, about }).collect::<Vec<_>>());
+        areas::print(
+            &targets
+                .into_iter()
+                .map(|Target { name, about, .. }| Part { name, about, without: Vec::new() })
+                .collect::<Vec<_>>(),
+        );
         return Ok(ExitCode::SUCCESS);
     };
     let chosen: Vec<&Target> = targets.iter().filter(|target| wanted == "all" || target.name == *wanted).collect();
