@@ -55,6 +55,18 @@ pub fn ensure_netns_folder() -> Result<()> {
     })
 }
 
+/// Makes a folder a shared mount, as `/` is where systemd runs: what is mounted below it later reaches containers that asked for that
+/// (`mountPropagation: HostToContainer`).
+pub fn share(folder: &Path) -> Result<()> {
+    if points()?.iter().any(|mounted| mounted == folder) {
+        return Ok(());
+    }
+    mount(Some(folder), folder, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .with_context(|| format!("mount --bind {0} {0}", folder.display()))?;
+    mount(None::<&str>, folder, None::<&str>, MsFlags::MS_SHARED, None::<&str>)
+        .with_context(|| format!("mount --make-shared {}", folder.display()))
+}
+
 /// After the last cluster: takes both away again, if they were mounted here and nothing is in them, and puts settings back.
 pub fn release() {
     let Ok(entries) = fs::read_dir(OURS) else { return };

@@ -24,7 +24,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct Args {
     /// How long to wait for the guard of this node, in seconds.
     #[arg(long, default_value_t = 120, env = "GUARD_GATE_TIMEOUT")]
-    timeout: u64,
+    pub(crate) timeout: u64,
     /// Where ca.crt and token are.
     #[arg(long, default_value = "/var/run/secrets/kubernetes.io/serviceaccount")]
     credentials: PathBuf,
@@ -70,6 +70,14 @@ async fn prove(args: &Args) -> Result<()> {
         last = Some(error);
         tokio::time::sleep(RETRY).await;
     }
+}
+
+/// The proof, and the version of the API server that answers through the guard.
+pub(crate) async fn demonstrate(args: &Args) -> Result<(GateProof, String)> {
+    let proof = attempt(args).await?;
+    let identity = Identity::read(&args.credentials)?;
+    let version = Guard::new(&args.host, args.port, &identity)?.version(&identity).await?;
+    Ok((proof, version))
 }
 
 async fn attempt(args: &Args) -> Result<GateProof> {

@@ -4,9 +4,11 @@
 
 mod charge;
 mod describe;
+mod doctor;
 mod gate;
 mod health;
 mod node;
+mod prove;
 mod release;
 mod uninstall;
 
@@ -41,6 +43,10 @@ enum Role {
     Release(release::Args),
     /// Removes what outlives the guard on purpose. Run by `helm uninstall`.
     Uninstall(uninstall::Args),
+    /// What this node and this cluster have and lack for the guard, each with its fix.
+    Doctor(doctor::Args),
+    /// Shows that enforcement works, on one node or on all. Run by `helm test`.
+    Prove(prove::Args),
     /// Asks the guard in this container how it is, for the kubelet's probes.
     Health(health::Args),
 }
@@ -58,6 +64,8 @@ fn main() -> ExitCode {
             Role::Describe(args) => describe::run(&args),
             Role::Release(args) => release::run(&args),
             Role::Uninstall(args) => uninstall::run(&args),
+            Role::Doctor(args) => doctor::run(&args),
+            Role::Prove(args) => prove::run(&args),
             Role::Health(args) => health::run(&args),
         }
     });

@@ -10,6 +10,7 @@ pub mod listener;
 pub mod netfilter;
 pub mod netns;
 pub mod packet;
+pub mod programs_of_others;
 pub mod sockets;
 
 mod netlink;

@@ -80,6 +80,8 @@ fn start_all(
     let dir = Cluster::dir_of(paths, &options.name);
     fs::create_dir_all(dir.join("logs")).with_context(|| format!("making {}", dir.display()))?;
     fs::create_dir_all(options.name.run_dir()).context("making the folder for sockets in /run/egress-guard")?;
+    // The kubelets mount pods' tokens in it.
+    mounts::share(&dir)?;
     mounts::ensure_bpffs()?;
     sysctl::remember(Path::new(mounts::OURS))?;
     let control_plane = ControlPlane::prepare(&dir, binaries)?;

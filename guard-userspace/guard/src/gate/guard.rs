@@ -51,18 +51,36 @@ impl Guard {
 
     /// Asks for proof. The guard answers this path itself; an API server knows it not.
     pub(super) async fn ask(&self, identity: &Identity) -> Result<GateProof> {
+        let tls = self.reach().await?;
+        let (status, body) = self.get(tls, identity, GATE_PATH).await?;
+        ensure!(status == StatusCode::OK, "the guard gives no proof ({status}): {}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).context("the answer is no proof: is the guard of this node of another version?")
+    }
+
+    /// What the API server says of itself, asked through the guard.
+    pub(super) async fn version(&self, identity: &Identity) -> Result<String> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Version {
+            git_version: String,
+        }
+        let (status, body) = self.get(self.reach().await?, identity, "/version").await?;
+        ensure!(status == StatusCode::OK, "GET /version ({status}): {}", String::from_utf8_lossy(&body));
+        let version: Version = serde_json::from_slice(&body).context("the answer to GET /version")?;
+        Ok(version.git_version)
+    }
+
+    /// A connection to where the API server should be, on which the guard has shown its certificate.
+    async fn reach(&self) -> Result<TlsStream<TcpStream>> {
         let place = format!("{}:{}", self.host, self.port);
         let addresses = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
         let address = addresses.with_context(|| format!("resolving {place}"))?.next();
         let tcp = connect(address.with_context(|| format!("{place} has no address"))?)
             .await
             .with_context(|| format!("connecting to the Kubernetes API at {place}"))?;
-        let tls = self.handshake(tcp).await.with_context(|| {
+        self.handshake(tcp).await.with_context(|| {
             format!("who answers at {place} is not the guard: its certificate is not of the CA in this pod's ca.crt, so connections are not redirected")
-        })?;
-        let (status, body) = self.get(tls, identity, GATE_PATH).await?;
-        ensure!(status == StatusCode::OK, "the guard gives no proof ({status}): {}", String::from_utf8_lossy(&body));
-        serde_json::from_slice(&body).context("the answer is no proof: is the guard of this node of another version?")
+        })
     }
 
     /// It is the guard who answers on this connection.
