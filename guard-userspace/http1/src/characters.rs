@@ -12,15 +12,15 @@ pub fn is_plain_value(value: &[u8]) -> bool {
     value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
 }
 
-/// Whether it is a path with or without a query, and everything that would be read otherwise is percent-encoded.
-pub(crate) fn is_path(target: &[u8]) -> bool {
+/// Whether a request target is a path with or without a query, and everything that would be read otherwise is percent-encoded.
+pub fn is_path(target: &[u8]) -> bool {
     // RFC 3986 has none of the named ones; clients that do not encode the others (`{`, `|`) are common, and read alike.
     let character = |byte: &u8| matches!(byte, b'!'..=b'~') && !b"\"#<>`\\".contains(byte);
     target.first() == Some(&b'/') && target.iter().all(character)
 }
 
-/// RFC 9110, 7.2, without user information and without what only an encoded name needs.
-pub(crate) fn is_host(value: &[u8]) -> bool {
+/// Whether it is a host with or without a port (RFC 9110, 7.2): no user information, nothing percent-encoded.
+pub fn is_host(value: &[u8]) -> bool {
     let character = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(byte);
     !value.is_empty() && value.iter().all(character)
 }

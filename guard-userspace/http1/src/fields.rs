@@ -41,6 +41,11 @@ const NOT_BEHIND: [&str; 12] = [
     "upgrade",
 ];
 
+/// Whether a header, named in lower case, may be there once at most.
+pub fn is_single(name: &str) -> bool {
+    SINGLE.contains(&name)
+}
+
 /// A header as its line has it.
 #[derive(Clone, Copy)]
 pub(crate) struct Field<'a> {

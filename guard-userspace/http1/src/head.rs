@@ -1,8 +1,8 @@
 //! A request's head, line by line, and what it says about the bytes that follow.
 
-use crate::Malformed;
 use crate::characters::{is_host, is_path, is_token};
 use crate::fields::{Field, SINGLES};
+use crate::{MAX_TARGET_LEN, Malformed};
 
 /// Decimal digits of a `Content-Length` at most: what fits 63 bits whatever they are.
 const LENGTH_DIGITS: usize = 18;
@@ -145,6 +145,9 @@ impl RequestLine {
         };
         if method == b"CONNECT" {
             return Err(Malformed::Connect);
+        }
+        if target.len() > MAX_TARGET_LEN {
+            return Err(Malformed::TargetTooLong);
         }
         if !is_path(target) {
             return Err(Malformed::Target);

@@ -14,6 +14,10 @@ mod head;
 mod malformed;
 mod requests;
 
-pub use characters::is_plain_value;
+pub use characters::{is_host, is_path, is_plain_value};
+pub use fields::is_single;
 pub use malformed::Malformed;
 pub use requests::{Limits, Requests};
+
+/// Longest request target that passes, in bytes. HTTP libraries give up at the same length.
+pub const MAX_TARGET_LEN: usize = 65_534;

@@ -20,6 +20,9 @@ pub enum Malformed {
         "the request target is no path of printable ASCII that begins with '/'; send the path alone, percent-encoded"
     )]
     Target,
+    /// Longer than [`crate::MAX_TARGET_LEN`].
+    #[error("the request target is longer than {} bytes", crate::MAX_TARGET_LEN)]
+    TargetTooLong,
     /// CONNECT.
     #[error("CONNECT is not served: this is no tunnel; upgrades use HTTP/1.1")]
     Connect,
@@ -75,6 +78,7 @@ impl Malformed {
             Self::RequestLine => "request_line",
             Self::Version => "version",
             Self::Target => "target",
+            Self::TargetTooLong => "target_too_long",
             Self::Connect => "connect",
             Self::FieldName => "field_name",
             Self::FieldValue => "field_value",

@@ -32,7 +32,10 @@ enum State {
     /// An upgrade was asked for: what follows is no HTTP.
     Raw,
     /// What came was malformed, and so nothing that follows has a meaning.
-    Broken(Malformed),
+    Broken {
+        malformed: Malformed,
+        in_body: bool,
+    },
 }
 
 /// A head so far.
@@ -53,6 +56,11 @@ impl Requests {
     /// How many heads have passed.
     pub fn heads(&self) -> u64 {
         self.heads
+    }
+
+    /// Whether a body is being read, or was when what came was malformed. Its head has passed.
+    pub fn is_in_body(&self) -> bool {
+        matches!(self.state, State::Body { .. } | State::Chunks(_) | State::Broken { in_body: true, .. })
     }
 
     /// Bytes of a head that are held because it is not complete.
@@ -78,12 +86,12 @@ impl Requests {
                 Err(malformed) => return Err(self.broken(malformed)),
             },
             State::Raw => bytes.len(),
-            State::Broken(malformed) => return Err(*malformed),
+            State::Broken { malformed, .. } => return Err(*malformed),
         };
         let over = match &self.state {
             State::Body { left } => *left == 0,
             State::Chunks(chunks) => chunks.are_over(),
-            State::Head(_) | State::Raw | State::Broken(_) => false,
+            State::Head(_) | State::Raw | State::Broken { .. } => false,
         };
         if over {
             self.state = State::Head(Held::default());
@@ -118,7 +126,7 @@ impl Requests {
     }
 
     fn broken(&mut self, malformed: Malformed) -> Malformed {
-        self.state = State::Broken(malformed);
+        self.state = State::Broken { malformed, in_body: self.is_in_body() };
         malformed
     }
 }

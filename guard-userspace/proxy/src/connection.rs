@@ -12,7 +12,8 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use guard_http1::Malformed;
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::{
     body::Incoming,
     rt::Executor,
@@ -43,6 +44,7 @@ use crate::{
     observer::CLOSED_WITHOUT_REQUEST,
     pipeline,
     quota::{Limit, Turns},
+    strict::{Findings, Strict},
     tls::{self, HandshakeFailure, Socket},
 };
 
@@ -67,6 +69,8 @@ pub(crate) struct Context {
     pub(crate) tunnels: TaskTracker,
     /// What becomes of bodies that nobody needs.
     pub(crate) discard: Discard,
+    /// What was malformed, in HTTP/1.1.
+    pub(crate) findings: Arc<Findings>,
     /// Cancelled when the connection is dropped, which ends all that runs for it.
     pub(crate) cut: CancellationToken,
 }
@@ -106,6 +110,7 @@ pub(crate) async fn serve(proxy: &Arc<Proxy>, tcp: TcpStream, who: Arc<Handle>, 
         activity: Activity::default(),
         tunnels: TaskTracker::new(),
         discard,
+        findings: Arc::default(),
         cut,
     };
     serve_http(stream, Arc::new(context), guard).await;
@@ -140,14 +145,16 @@ async fn serve_http(stream: TlsStream<Socket>, context: Arc<Context>, cut: DropG
 async fn serve_http1(stream: TlsStream<Socket>, context: &Arc<Context>) -> hyper::Result<()> {
     let config = &context.proxy.config;
     let header_bytes = usize::try_from(config.limits.header_bytes + HEAD_MARGIN).unwrap_or(usize::MAX / 2);
-    let service = service_fn(|request| answer(context, request));
+    let most = guard_http1::Limits { bytes: header_bytes, fields: config.limits.headers + 1 };
+    let service = service_fn(|request| answer_http1(context, request));
     let quota = Arc::clone(context.who.quota());
     let inspected = Inspected::http1(stream, quota, config.timeouts.head, context.activity.clone());
     let (stream, cork) = cork(inspected);
+    let stream = Strict::new(stream, most, Arc::clone(&context.findings), Arc::clone(&config.metrics));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(config.timeouts.idle)
-        .max_headers(config.limits.headers + 1)
+        .max_headers(most.fields)
         .max_header_size(header_bytes)
         // Headers are parsed in this buffer: it must hold the largest.
         .max_buf_size(header_bytes + SEND_BUFFER)
@@ -161,9 +168,6 @@ async fn serve_http1(stream: TlsStream<Socket>, context: &Arc<Context>) -> hyper
     else {
         return Ok(());
     };
-    if ended.as_ref().is_err_and(hyper::Error::is_parse_too_large) {
-        context.who.quota().met(Limit::HeaderBytes);
-    }
     if context.tunnels.is_empty() {
         linger(cork, context).await;
     } else {
@@ -231,6 +235,30 @@ async fn linger(cork: Cork<Inspected<TlsStream<Socket>>>, context: &Context) {
     tokio::select! {
         () = farewell => {}
         () = context.drain.over() => {}
+    }
+}
+
+/// In HTTP/1.1. What follows a request for an upgrade is another protocol's: without one, the connection ends.
+fn answer_http1(
+    context: &Arc<Context>,
+    mut request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + Send + 'static {
+    if let Some(malformed) = context.findings.next() {
+        match malformed {
+            Malformed::TooLarge => context.who.quota().met(Limit::HeaderBytes),
+            Malformed::TooMany => context.who.quota().met(Limit::Headers),
+            _ => {}
+        }
+        request.extensions_mut().insert(malformed);
+    }
+    let upgrade = request.headers().contains_key(header::UPGRADE);
+    let answer = answer(context, request);
+    async move {
+        let mut response = answer.await?;
+        if upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     client_body::ClientBody,
     connection::{Active, Admission, Context},
     exchange::{Decided, Exchange, Verdict},
+    form,
     gate::{GATE_PATH, OWN_PREFIX},
     headers::{self, UpgradeProtocol},
     quota::Limit,
@@ -82,7 +83,7 @@ pub(crate) async fn answer(
 async fn run(context: &Context, exchange: &mut Exchange, request: &mut Arrived) -> Result<Answer, Refusal> {
     let _held = request.admission.take().transpose()?;
     exchange.place = Some(context.who.quota().admit_exchange().ok_or(Refusal::TooMany)?);
-    check_form(&request.head)?;
+    check_form(context, &request.head)?;
     let caller = authenticate(context, exchange, &request.head).await?;
     if request.head.uri().path().starts_with(OWN_PREFIX) {
         return answer_own(context, exchange, &request.head).await.map(Answer::Own);
@@ -94,20 +95,16 @@ async fn run(context: &Context, exchange: &mut Exchange, request: &mut Arrived) 
     forward(context, exchange, request, authorization).await.map(Answer::Forwarded)
 }
 
-/// Only requests for a path: this is no tunnel, and no proxy that a client chooses a target for.
-fn check_form(request: &Request<()>) -> Result<(), Refusal> {
-    if request.method() == Method::CONNECT {
-        let message = "egress guard: CONNECT is not served; upgrades use HTTP/1.1";
-        return Err(Refusal::Form(StatusCode::METHOD_NOT_ALLOWED, message));
+/// Whether everybody who reads the request reads the same, and it is one that an agent may make in this form.
+fn check_form(context: &Context, request: &Request<()>) -> Result<(), Refusal> {
+    // In HTTP/1.1 the connection was read before the library read it.
+    if let Some(malformed) = request.extensions().get() {
+        return Err(Refusal::Malformed(*malformed));
     }
-    // HTTP/2 always has an authority; in HTTP/1.1 only the absolute form (RFC 9112, 3.2.2) brings one.
-    if request.version() < Version::HTTP_2 && request.uri().authority().is_some() {
-        let message = "egress guard: the absolute form of a request target is not served; send the path alone";
-        return Err(Refusal::Form(StatusCode::BAD_REQUEST, message));
-    }
-    if !request.uri().path().starts_with('/') {
-        return Err(Refusal::Form(StatusCode::BAD_REQUEST, "egress guard: the request target is no path"));
-    }
+    form::check(request).map_err(|malformed| {
+        context.proxy.config.metrics.malformed_requests_total.with_label_values(&[malformed.reason()]).inc();
+        Refusal::Malformed(malformed)
+    })?;
     match headers::impersonation(request.headers()) {
         Some(header) => Err(Refusal::Impersonation(header.to_string())),
         None => Ok(()),
@@ -253,6 +250,9 @@ async fn send(
 }
 
 fn unanswered(context: &Context, exchange: &Exchange, error: SendError) -> Refusal {
+    if let Some(malformed) = context.findings.of_body() {
+        return Refusal::Malformed(malformed);
+    }
     exchange.metrics().upstream_failures_total.with_label_values(&[error.reason()]).inc();
     tracing::warn!(workload = %context.who.workload(), %error, "no answer from the API server");
     Refusal::Upstream(error)

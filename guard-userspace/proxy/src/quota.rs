@@ -31,6 +31,24 @@ const LOG_PAUSE: Duration = Duration::from_mins(1);
 /// Seconds' worth of a rate that may come at once.
 const BURST: u32 = 4;
 
+/// Error codes of HTTP/2 by their number (RFC 9113, 7), as labels.
+const HTTP2_CODES: [&str; 14] = [
+    "no_error",
+    "protocol_error",
+    "internal_error",
+    "flow_control_error",
+    "settings_timeout",
+    "stream_closed",
+    "frame_size_error",
+    "refused_stream",
+    "cancel",
+    "compression_error",
+    "connect_error",
+    "enhance_your_calm",
+    "inadequate_security",
+    "http_1_1_required",
+];
+
 /// A limit that a workload has met: the label of its count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
@@ -188,6 +206,12 @@ impl Quota {
         };
         *told = Some(Told { at: Instant::now(), since: 0 });
         tracing::warn!(workload = %self.workload, limit = limit.name(), times, "a workload has met a limit");
+    }
+
+    /// Counts what a client did against HTTP/2, by the scope and the code (RFC 9113, 7) of what it was told.
+    pub(crate) fn broke_http2(&self, scope: &str, code: u32) {
+        let code = usize::try_from(code).ok().and_then(|code| HTTP2_CODES.get(code)).unwrap_or(&"other");
+        self.metrics.http2_errors_total.with_label_values(&[scope, code]).inc();
     }
 
     fn one_of(&self, places: &Arc<Semaphore>, limit: Limit) -> Option<OwnedSemaphorePermit> {

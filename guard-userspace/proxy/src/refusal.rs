@@ -1,5 +1,6 @@
 //! Every way in which the guard itself answers a request with *no*, and how that is told.
 
+use guard_http1::Malformed;
 use guard_identity::AuthError;
 use guard_kube_request::{DescribeError, RequestInfo};
 use guard_policy::Decision;
@@ -14,8 +15,8 @@ use crate::{
 /// Why a request was not forwarded, or got no answer.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// A form of HTTP request that has no place here: CONNECT, absolute form, `*`.
-    Form(StatusCode, &'static str),
+    /// Somebody could read it as another request.
+    Malformed(Malformed),
     /// It asks to act as somebody else, by this header.
     Impersonation(String),
     /// A head that is too large, or one for which the workload has no room.
@@ -52,9 +53,8 @@ impl Refusal {
     /// The answer.
     pub(crate) fn status(&self) -> Status {
         match self {
-            Self::Form(code, message) => {
-                let reason = if *code == StatusCode::METHOD_NOT_ALLOWED { "MethodNotAllowed" } else { "BadRequest" };
-                Status::failure(*code, reason, (*message).to_owned(), None)
+            Self::Malformed(malformed) => {
+                Status::failure(code(*malformed), "BadRequest", format!("egress guard: {malformed}"), None)
             }
             Self::Impersonation(header) => forbidden(format!(
                 "egress guard: the header {header} asks to act as somebody else, which an agent may not; send the request without \
@@ -164,6 +164,15 @@ impl Denial {
         let Decision { policy, rule, .. } = &self.decision;
         let parts: Vec<&str> = [policy.as_deref(), rule.as_deref()].into_iter().flatten().collect();
         parts.join("/")
+    }
+}
+
+/// RFC 6585 (5) and RFC 9110 (15.5.15) have codes for what is too large.
+fn code(malformed: Malformed) -> StatusCode {
+    match malformed {
+        Malformed::TooLarge | Malformed::TooMany => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Malformed::TargetTooLong => StatusCode::URI_TOO_LONG,
+        _ => StatusCode::BAD_REQUEST,
     }
 }
 

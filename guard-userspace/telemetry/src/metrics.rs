@@ -45,6 +45,11 @@ pub struct Metrics {
     pub authentication_failures_total: IntCounterVec,
     /// `guard_tls_failures_total{reason}`: handshakes with clients that failed; the alert's name, `eof`, `timeout`, `protocol`.
     pub tls_failures_total: IntCounterVec,
+    /// `guard_malformed_requests_total{reason}`: requests that two readers could read differently; the words of `guard-http1`.
+    pub malformed_requests_total: IntCounterVec,
+    /// `guard_http2_errors_total{scope,code}`: what an HTTP/2 client did against the protocol, as it was told: `stream` (`RST_STREAM`) or
+    /// `connection` (`GOAWAY`), and the names of RFC 9113, 7.
+    pub http2_errors_total: IntCounterVec,
     /// `guard_upstream_connections`: connections to the API server open now.
     pub upstream_connections: IntGauge,
     /// `guard_upstream_failures_total{reason}`: `connect`, `tls`, `broken`, `unprocessed`, `credentials`, `limit` and the like.
@@ -97,6 +102,16 @@ impl Metrics {
                 &["reason"],
             )?,
             tls_failures_total: counters("guard_tls_failures_total", "Failed handshakes with clients", &["reason"])?,
+            malformed_requests_total: counters(
+                "guard_malformed_requests_total",
+                "Requests refused because two readers could read them differently",
+                &["reason"],
+            )?,
+            http2_errors_total: counters(
+                "guard_http2_errors_total",
+                "Violations of HTTP/2 by clients, as they were told",
+                &["scope", "code"],
+            )?,
             upstream_connections: gauge("guard_upstream_connections", "Connections to the API server open now")?,
             upstream_failures_total: counters(
                 "guard_upstream_failures_total",

@@ -146,6 +146,9 @@ fn judge_received(frame: &Frame, head: &mut Head, last: &mut u32, quota: &Quota)
 
 /// What h2 found wrong with a client shows in how it answers.
 fn judge_sent(frame: &Frame, quota: &Quota) -> Result<(), Limit> {
+    if matches!(frame.kind, frames::RST_STREAM | frames::GOAWAY) && !INNOCENT.contains(&frame.error_code()) {
+        quota.broke_http2(if frame.kind == frames::GOAWAY { "connection" } else { "stream" }, frame.error_code());
+    }
     match frame.kind {
         frames::DATA => {
             let answers = (frame.length / LITTLE).min(MOST_ANSWERS);

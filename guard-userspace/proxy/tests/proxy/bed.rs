@@ -2,6 +2,7 @@
 
 mod body;
 mod client;
+pub(crate) mod frames;
 mod identity;
 mod lines;
 mod network;

@@ -6,6 +6,7 @@ mod bed;
 
 mod drain;
 mod headers;
+mod http2_conformance;
 mod identity;
 mod limits;
 mod log_line;

@@ -128,7 +128,7 @@ async fn forms_of_request_that_have_no_place_here_are_refused() {
     for (line, code) in [
         ("GET https://kubernetes.default.svc/api/v1/pods HTTP/1.1", "400"),
         ("GET http://elsewhere.test/ HTTP/1.1", "400"),
-        ("CONNECT elsewhere.test:443 HTTP/1.1", "405"),
+        ("CONNECT elsewhere.test:443 HTTP/1.1", "400"),
         ("OPTIONS * HTTP/1.1", "400"),
         ("GET /api/v1/namespaces/a/../b/pods HTTP/1.1", "400"),
         ("GET /api/v1/pods?watch=%zz HTTP/1.1", "400"),
