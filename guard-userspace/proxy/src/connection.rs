@@ -238,7 +238,8 @@ async fn linger(cork: Cork<Inspected<TlsStream<Socket>>>, context: &Context) {
     }
 }
 
-/// In HTTP/1.1. What follows a request for an upgrade is another protocol's: without one, the connection ends.
+/// In HTTP/1.1. What follows a request for an upgrade is another protocol's, and what follows a malformed body nobody's: the
+/// connection ends.
 fn answer_http1(
     context: &Arc<Context>,
     mut request: Request<Incoming>,
@@ -253,9 +254,11 @@ fn answer_http1(
     }
     let upgrade = request.headers().contains_key(header::UPGRADE);
     let answer = answer(context, request);
+    let findings = Arc::clone(&context.findings);
     async move {
         let mut response = answer.await?;
-        if upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let refused = upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+        if refused || findings.of_body().is_some() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)

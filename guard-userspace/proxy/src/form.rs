@@ -5,7 +5,7 @@
 //! unknown, repeated or late, and bodies that differ from their `content-length`.
 
 use guard_http1::{Malformed, is_host, is_path, is_plain_value, is_single};
-use http::{Method, Request, Version, header};
+use http::{Method, Request, Response, Version, header};
 
 /// The first thing that is wrong with the request.
 pub(crate) fn check(request: &Request<()>) -> Result<(), Malformed> {
@@ -53,6 +53,23 @@ fn check_host(request: &Request<()>) -> Result<(), Malformed> {
         (one, other) => one.or(other),
     };
     if one.is_some_and(is_host) { Ok(()) } else { Err(Malformed::Host) }
+}
+
+/// What is wrong with an answer of the API server, or of what is behind it, that the library lets pass. `upgrade` is whether one
+/// was asked for.
+pub(crate) fn fault_of_answer<B>(response: &Response<B>, upgrade: bool) -> Option<&'static str> {
+    let headers = response.headers();
+    let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let encoded = match (encodings.next(), encodings.next()) {
+        (None, _) => false,
+        (Some(value), None) if value.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+        _ => return Some("its Transfer-Encoding is something else than chunked"),
+    };
+    if encoded && headers.contains_key(header::CONTENT_LENGTH) {
+        return Some("it has both Content-Length and Transfer-Encoding");
+    }
+    let switches = response.status().is_informational();
+    (switches && !upgrade).then_some("it switches to a protocol that nobody asked for")
 }
 
 #[cfg(test)]

@@ -208,6 +208,10 @@ async fn forward(
             (response, lease) = sent.map_err(|error| unanswered(context, exchange, error))?;
         }
     }
+    if let Some(fault) = form::fault_of_answer(&response, upgrade.is_some()) {
+        let error = SendError::Broken(format!("what it answers can be read in two ways: {fault}"));
+        return Err(unanswered(context, exchange, error));
+    }
     Ok(Forwarded { response, lease, with_body: !repeatable, client })
 }
 
@@ -292,6 +296,10 @@ fn finish(mut exchange: Exchange, request: &Arrived, mut response: Response<Resp
     response.headers_mut().insert(headers::AUDIT_ID, exchange.audit_id());
     if request.body.as_ref().is_some_and(ClientBody::ends_connection) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if request.head.method() == Method::HEAD {
+        // In HTTP/2 hyper sends what it is given.
+        response = response.map(|_| ResponseBody::local(Bytes::new()));
     }
     response.map(|body| body.ending(exchange))
 }

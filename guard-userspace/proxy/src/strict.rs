@@ -28,6 +28,10 @@ pub(crate) struct Strict<T> {
     /// What may go on, from `taken` on.
     passed: Vec<u8>,
     taken: usize,
+    /// What the library has yet to learn of a body, once it has what came before.
+    broken: Option<Malformed>,
+    /// Whether reading failed. The library knows nothing of a head that is held, and would end the connection as if all were well.
+    failed: bool,
     findings: Arc<Findings>,
     metrics: Arc<Metrics>,
 }
@@ -79,14 +83,14 @@ impl<T> Strict<T> {
     /// Heads within these limits pass.
     pub(crate) fn new(stream: T, most: Limits, findings: Arc<Findings>, metrics: Arc<Metrics>) -> Self {
         let requests = Requests::new(most);
-        Self { stream, requests, passed: Vec::new(), taken: 0, findings, metrics }
+        Self { stream, requests, passed: Vec::new(), taken: 0, broken: None, failed: false, findings, metrics }
     }
 
     /// Takes from `into` what was read, behind `before`, and leaves what may go on at once.
-    fn judge(&mut self, into: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+    fn judge(&mut self, into: &mut ReadBuf<'_>, before: usize) {
         let read = &into.filled()[before..];
         let result = match self.requests.pass(read) {
-            Ok(passes) if passes == read.len() => return Ok(()),
+            Ok(passes) if passes == read.len() => return,
             Ok(passes) => {
                 self.passed.extend_from_slice(&read[..passes]);
                 self.requests.feed(&read[passes..], &mut self.passed)
@@ -94,18 +98,20 @@ impl<T> Strict<T> {
             Err(malformed) => Err(malformed),
         };
         into.set_filled(before);
-        result.or_else(|malformed| self.found(malformed))
+        if let Err(malformed) = result {
+            self.found(malformed);
+        }
     }
 
-    fn found(&mut self, malformed: Malformed) -> io::Result<()> {
+    fn found(&mut self, malformed: Malformed) {
         self.metrics.malformed_requests_total.with_label_values(&[malformed.reason()]).inc();
         if self.requests.is_in_body() {
             self.findings.set(Finding::Body(malformed));
-            return Err(io::Error::new(io::ErrorKind::InvalidData, malformed));
+            self.broken = Some(malformed);
+            return;
         }
         self.findings.set(Finding::Head(self.requests.heads(), malformed));
         self.passed.extend_from_slice(SUBSTITUTE);
-        Ok(())
     }
 
     /// Hands on what may go on; whether there was anything.
@@ -130,19 +136,22 @@ impl<T: AsyncRead + Unpin> AsyncRead for Strict<T> {
             if this.hand_on(into) {
                 return Poll::Ready(Ok(()));
             }
-            if let Some(finding) = this.findings.get() {
+            if let Some(malformed) = this.broken.take() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, malformed)));
+            }
+            if this.findings.get().is_some() {
                 // Nothing that follows has a meaning. The answer ends the connection.
-                return match finding {
-                    Finding::Head(..) => Poll::Pending,
-                    Finding::Body(malformed) => Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, malformed))),
-                };
+                return Poll::Pending;
             }
             let before = into.filled().len();
-            ready!(Pin::new(&mut this.stream).poll_read(cx, into))?;
+            if let Err(error) = ready!(Pin::new(&mut this.stream).poll_read(cx, into)) {
+                this.failed = true;
+                return Poll::Ready(Err(error));
+            }
             if into.filled().len() == before {
                 return Poll::Ready(Ok(()));
             }
-            this.judge(into, before)?;
+            this.judge(into, before);
             if into.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }
@@ -172,6 +181,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Strict<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.failed {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -6,6 +6,8 @@ mod bed;
 
 mod drain;
 mod headers;
+mod hostile;
+mod hostile_answers;
 mod http2_conformance;
 mod identity;
 mod limits;

@@ -6,7 +6,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::{AGENT_TOKEN, Bed, ClientOptions, raw_tls, soon};
+use super::{AGENT_TOKEN, Bed, ClientOptions, PATIENCE, raw_tls, soon};
 
 /// RFC 9113, 3.4.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -112,7 +112,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// The code of a RST_STREAM or a GOAWAY.
+    /// The code of a `RST_STREAM` or a GOAWAY.
     pub(crate) fn code(&self) -> Option<u32> {
         let at = match self.kind {
             kind::RST_STREAM => 0,
@@ -176,16 +176,19 @@ impl Wire {
         Some(Frame { kind: head[3], flags: head[4], stream, payload })
     }
 
-    /// Reads until a frame is the one looked for, which is the last of what is returned; or to the end.
+    /// Reads until a frame is the one looked for, which is the last of what is returned; or to the end, or as long as patience lasts.
     pub(crate) async fn until(&mut self, is_it: impl Fn(&Frame) -> bool) -> Vec<Frame> {
         let mut frames = Vec::new();
-        while let Some(frame) = self.next().await {
-            let found = is_it(&frame);
-            frames.push(frame);
-            if found {
-                break;
+        let reading = async {
+            while let Some(frame) = self.next().await {
+                let found = is_it(&frame);
+                frames.push(frame);
+                if found {
+                    break;
+                }
             }
-        }
+        };
+        let _ = tokio::time::timeout(PATIENCE / 2, reading).await;
         frames
     }
 }

@@ -94,6 +94,18 @@ impl Api {
         Self::start_with(ApiOptions::default(), handler).await
     }
 
+    /// One that a test serves itself.
+    pub(crate) fn at(address: SocketAddr, roots: Arc<RootCertStore>) -> Self {
+        Self {
+            address,
+            roots,
+            seen: Arc::default(),
+            accepted: Arc::default(),
+            connections: Arc::default(),
+            _accepting: JoinSet::new(),
+        }
+    }
+
     pub(crate) async fn start_with(options: ApiOptions, handler: Handler) -> Self {
         let (config, roots) = certify(&options.name, &options.versions, &options.alpn);
         let listener = TcpListener::bind((options.ip, 0)).await.unwrap();

@@ -113,7 +113,8 @@ async fn settings_are_what_they_may_be() {
             "an acknowledgement with a payload",
             &[frame(SETTINGS, flag::ACK, 0, &setting(1, 0))],
             Expected::ConnectionError(&[FRAME_SIZE_ERROR]),
-        ),
+        )
+        .but_protocol_error(),
         case(
             "6.5",
             "SETTINGS of a stream",
@@ -125,7 +126,8 @@ async fn settings_are_what_they_may_be() {
             "SETTINGS that are no multiple of 6 bytes",
             &[frame(SETTINGS, 0, 0, &[0; 3])],
             Expected::ConnectionError(&[FRAME_SIZE_ERROR]),
-        ),
+        )
+        .but_protocol_error(),
         case(
             "6.5.2",
             "ENABLE_PUSH that is neither 0 nor 1",
@@ -137,7 +139,8 @@ async fn settings_are_what_they_may_be() {
             "INITIAL_WINDOW_SIZE above 2^31-1",
             &[frame(SETTINGS, 0, 0, &setting(4, 0x8000_0000))],
             Expected::ConnectionError(&[FLOW_CONTROL_ERROR]),
-        ),
+        )
+        .but_protocol_error(),
         case(
             "6.5.2",
             "MAX_FRAME_SIZE below 2^14",
@@ -192,7 +195,8 @@ async fn pings_are_answered_and_end_what_is_none() {
             "a PING of 6 bytes",
             &[frame(PING, 0, 0, &[0; 6])],
             Expected::ConnectionError(&[FRAME_SIZE_ERROR]),
-        ),
+        )
+        .but_protocol_error(),
         case(
             "6.8",
             "a GOAWAY of a stream",
@@ -232,7 +236,8 @@ async fn windows_are_what_they_may_be() {
             "a WINDOW_UPDATE of 3 bytes",
             &[frame(WINDOW_UPDATE, 0, 0, &[0, 0, 1])],
             Expected::ConnectionError(&[FRAME_SIZE_ERROR]),
-        ),
+        )
+        .but_protocol_error(),
         case(
             "6.9",
             "a WINDOW_UPDATE for a stream that has answered",
