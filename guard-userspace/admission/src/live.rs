@@ -12,7 +12,7 @@ const OURS: &str = "egressguard.io/";
 const TOKEN_TYPE: &str = "kubernetes.io/service-account-token";
 
 pub(crate) const COPY: &str = "the pod has the guard's gate or its volume egress-guard-upstream and no label egressguard.io/agent, as \
-     a copy of an agent pod has: kubectl debug --copy-to needs --keep-labels; otherwise remove them";
+     a copy of an agent pod has: kubectl debug --copy-to needs --keep-labels and --share-processes=false; otherwise remove them";
 pub(crate) const CONNECTION: &str = "nobody enters the guard's gate: choose another container with --container";
 pub(crate) const BINDING: &str = "a Binding gives its labels and annotations to the pod, and those of egressguard.io are the guard's: \
      remove them from the Binding";

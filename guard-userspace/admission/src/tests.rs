@@ -145,8 +145,16 @@ fn what_the_api_server_may_let_through_is_refused_here() {
         ("/metadata/annotations", json!({"kubernetes.io/config.mirror": "0a1b"}), "mirror-pod"),
         ("/spec/containers", json!([{"name": "egress-guard-gate"}]), "gate-name"),
         ("/spec/ephemeralContainers", json!([{"name": "egress-guard-gate"}]), "gate-name"),
-        ("/spec/containers", json!([{"name": "c", "securityContext": {"windowsOptions": {"hostProcess": true}}}]), "host-process"),
-        ("/spec/volumes", json!([{"name": "v", "projected": {"sources": [{"podCertificate": {}}]}}]), "pod-certificate"),
+        (
+            "/spec/containers",
+            json!([{"name": "c", "securityContext": {"windowsOptions": {"hostProcess": true}}}]),
+            "host-process",
+        ),
+        (
+            "/spec/volumes",
+            json!([{"name": "v", "projected": {"sources": [{"podCertificate": {}}]}}]),
+            "pod-certificate",
+        ),
         ("/spec/volumes", json!([{"name": "v"}]), "volume-type"),
     ];
     in_place(&[], None, |place| {
@@ -190,7 +198,11 @@ fn a_gate_that_somebody_has_changed_is_none() {
                 Err(_) => &mut value[key],
             });
             *place_of = value;
-            assert!(rules(&settings, place, &spoilt).contains(&rule), "{field}: {:?}", rules(&settings, place, &spoilt));
+            assert!(
+                rules(&settings, place, &spoilt).contains(&rule),
+                "{field}: {:?}",
+                rules(&settings, place, &spoilt)
+            );
         }
     });
 }

@@ -32,7 +32,8 @@ pub(super) fn rules() -> Vec<Rule> {
             "shared-process-namespace",
             ALWAYS,
             spec("shareProcessNamespace").not_true(),
-            "with shareProcessNamespace a container reads what others hold, the gate's credentials too: remove it from the pod",
+            "with shareProcessNamespace a container reads what others hold, the gate's credentials too: remove it from the pod; \
+             kubectl debug --copy-to needs --share-processes=false",
         ),
         about_pod(
             "runtime-class",
