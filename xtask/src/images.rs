@@ -22,7 +22,7 @@ use crate::run;
 
 /// Holds a pod's namespaces.
 pub const PAUSE: &str = "egressguard.io/test/pause:1";
-/// A shell, curl, iproute2, kubectl, and the attack probe where it is built.
+/// A shell, curl, iproute2, kubectl, `script`, and the attack probe where it is built.
 pub const AGENT: &str = "egressguard.io/test/agent:1";
 /// Python and its Kubernetes client.
 pub const AGENT_PYTHON: &str = "egressguard.io/test/agent-python:1";

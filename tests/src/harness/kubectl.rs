@@ -91,7 +91,7 @@ impl Kubectl {
 
 /// Runs a command to its end, with this standard input; it is killed when it takes too long.
 #[track_caller]
-pub(super) fn run(mut command: Command, input: &str) -> Answer {
+pub fn run(mut command: Command, input: &str) -> Answer {
     let mut running = Running::start(&mut command);
     // A command that ends without reading what it is given is no failure of the test.
     let _ = running.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));

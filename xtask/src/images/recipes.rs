@@ -20,6 +20,10 @@ const BASE: &[&str] =
     &["base-files", "bash", "busybox-static", "ca-certificates", "curl", "dash", "iproute2", "libgcc-s1", "netbase"];
 /// What a program that is built for development is linked with.
 const C_LIBRARY: &[&str] = &["libc6", "libgcc-s1"];
+/// `script`: gives a program a terminal.
+const TERMINAL: &[&str] = &["bsdutils"];
+/// What another of its programs wants.
+const UNUSED: &str = "libsystemd0";
 const PYTHON: &[&str] = &["python3"];
 /// What node's own build is linked with.
 const NODE: &[&str] = &["libstdc++6", "libatomic1"];
@@ -35,9 +39,10 @@ pub(super) fn all(paths: &Paths, binaries: &Path, progress: &Progress) -> Result
     let base = base(paths, progress)?;
     let kubectl = program(paths, &binaries.join("kubectl"), "/usr/local/bin/kubectl")?;
     let pause = program(paths, &binaries.join("pause"), "/pause")?;
+    let terminal = terminal(paths)?;
     let python = python(paths, progress)?;
     let node = node(paths, progress)?;
-    let mut agent = vec![&base, &kubectl];
+    let mut agent = vec![&base, &kubectl, &terminal];
     let probe = built(paths, "probe").map(|file| stripped(paths, &file, "/bin/probe")).transpose()?;
     agent.extend(&probe);
     let mut images = vec![
@@ -113,6 +118,13 @@ fn base(paths: &Paths, progress: &Progress) -> Result<Layer> {
             fs::create_dir_all(&tmp).context("making /tmp")?;
             fs::set_permissions(&tmp, fs::Permissions::from_mode(0o1777)).context("chmod of /tmp")
         })
+    })
+}
+
+fn terminal(paths: &Paths) -> Result<Layer> {
+    cached(paths, &format!("terminal 1 {TERMINAL:?} {BASE:?}"), |root| {
+        debian::unpack(paths, root, TERMINAL, &[BASE, &[UNUSED]].concat())?;
+        slim(root)
     })
 }
 
