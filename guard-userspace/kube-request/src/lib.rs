@@ -25,6 +25,21 @@ pub fn describe(method: &str, path_and_query: &str) -> Result<RequestInfo, Descr
     resource::request_info(method, &target)
 }
 
+/// The ports that a port-forward over WebSocket channels names, in the order of their channels (`ports` of the query, as
+/// `k8s.io/cri-streaming/pkg/streaming/portforward` reads it). Empty if one of them is none: the server refuses those.
+pub fn forwarded_ports(path_and_query: &str) -> Vec<u16> {
+    let port = |text: &str| {
+        // `+80` is a number for Rust, and none for Go.
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|port: &u16| digits && *port > 0)
+    };
+    let Ok(target) = url::Target::parse(path_and_query) else { return Vec::new() };
+    let values: Result<Vec<&str>, _> = target.values("ports").collect();
+    let ports =
+        values.ok().and_then(|values| values.into_iter().flat_map(|value| value.split(',')).map(port).collect());
+    ports.unwrap_or_default()
+}
+
 /// RFC 9110, 9.1: a method is a token, and case-sensitive. `CONNECT` asks for a tunnel, not for anything at a path.
 fn check_method(method: &str) -> Result<(), DescribeError> {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
@@ -32,4 +47,19 @@ fn check_method(method: &str) -> Result<(), DescribeError> {
         return Err(DescribeError::Method);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_come_one_by_one_or_in_lists() {
+        let ports = |query: &str| forwarded_ports(&format!("/api/v1/namespaces/a/pods/p/portforward{query}"));
+        assert_eq!(ports("?ports=80&ports=443,8080"), [80, 443, 8080]);
+        assert_eq!(ports("?ports=80%2C443"), [80, 443]);
+        for none in ["", "?ports=", "?ports=0", "?ports=+80", "?ports=%2B80", "?ports=80&ports=65536", "?ports=80,"] {
+            assert!(ports(none).is_empty(), "{none}");
+        }
+    }
 }

@@ -42,6 +42,11 @@ impl Target {
         self.query.0.is_empty()
     }
 
+    /// Every value of the parameter `name`.
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = Result<&str, DescribeError>> {
+        self.query.0.iter().filter(move |(key, _)| key == name.as_bytes()).map(|(_, value)| text(value))
+    }
+
     /// First value of the parameter `name`; Kubernetes ignores the others.
     pub(crate) fn parameter(&self, name: &str) -> Result<Option<&str>, DescribeError> {
         let first = self.query.0.iter().find(|(key, _)| key == name.as_bytes());

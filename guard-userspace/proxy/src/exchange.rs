@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use uuid::Uuid;
 
-use crate::connection::Active;
+use crate::{connection::Active, upgrade::Account};
 
 /// Longest `User-Agent` and path that go into the log, in characters.
 const MAX_LOGGED: usize = 128;
@@ -34,6 +34,8 @@ pub(crate) struct Exchange {
     pub(crate) verdict: Verdict,
     pub(crate) status: Option<StatusCode>,
     pub(crate) outcome: Outcome,
+    /// What passed on an upgraded connection.
+    pub(crate) streams: Option<Box<Account>>,
     /// The workload's place for it, free when it is over.
     pub(crate) place: Option<OwnedSemaphorePermit>,
     /// Its mark on the connection.
@@ -74,6 +76,10 @@ pub(crate) enum Outcome {
     UpstreamBroken,
     /// The guard ended it, to be replaced.
     Drained,
+    /// An upgraded stream of which the client sent what can't be understood.
+    ClientFault,
+    /// The same of the API server.
+    UpstreamFault,
 }
 
 /// Bytes of the bodies, or of an upgraded stream, counted while it runs.
@@ -111,6 +117,8 @@ impl Outcome {
             Self::Complete => "complete",
             Self::UpstreamBroken => "upstream_broken",
             Self::Drained => "drained",
+            Self::ClientFault => "client_fault",
+            Self::UpstreamFault => "upstream_fault",
         }
     }
 }
@@ -138,6 +146,7 @@ impl Exchange {
             verdict: Verdict::default(),
             status: None,
             outcome: Outcome::default(),
+            streams: None,
             place: None,
             _active: active,
         }
@@ -168,6 +177,9 @@ impl Exchange {
         self.metrics.exchange_duration_seconds.observe(self.started.elapsed().as_secs_f64());
         self.metrics.bytes_total.with_label_values(&["request"]).inc_by(request_bytes);
         self.metrics.bytes_total.with_label_values(&["response"]).inc_by(response_bytes);
+        if let Some(streams) = &self.streams {
+            streams.count(&self.metrics);
+        }
     }
 }
 
@@ -180,6 +192,7 @@ impl Drop for Exchange {
         let pod = &self.workload.pod;
         let what = self.request.as_ref();
         let text = |field: fn(&RequestInfo) -> &String| what.map_or("", |request| name(field(request)));
+        let streams = self.streams.as_deref();
         let path = what.filter(|request| !request.is_resource_request);
         tracing::info!(
             target: "guard::exchange",
@@ -206,6 +219,10 @@ impl Drop for Exchange {
             bytes_in = request_bytes,
             bytes_out = response_bytes,
             duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            protocol = streams.map(|streams| logged(streams.protocol().as_bytes())),
+            channels = streams.map(Account::channels),
+            exit = streams.and_then(Account::exit),
+            fault = streams.and_then(Account::fault),
             audit_id = %self.audit_id,
             user_agent = self.user_agent,
         );

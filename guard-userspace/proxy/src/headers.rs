@@ -137,11 +137,15 @@ pub(crate) fn forwarded(
     to
 }
 
+/// The WebSocket subprotocols that are offered to the API server: not those that carry a token.
+pub(crate) fn offered_subprotocols(from: &HeaderMap) -> impl Iterator<Item = &str> {
+    tokens(from, &header::SEC_WEBSOCKET_PROTOCOL)
+        .filter(|token| !token.to_ascii_lowercase().starts_with("base64url.bearer."))
+}
+
 /// The WebSocket subprotocols without those that carry a token.
 fn subprotocols(from: &HeaderMap) -> Option<HeaderValue> {
-    let kept: Vec<&str> = tokens(from, &header::SEC_WEBSOCKET_PROTOCOL)
-        .filter(|token| !token.to_ascii_lowercase().starts_with("base64url.bearer."))
-        .collect();
+    let kept: Vec<&str> = offered_subprotocols(from).collect();
     if kept.is_empty() { None } else { HeaderValue::from_str(&kept.join(", ")).ok() }
 }
 
@@ -164,7 +168,7 @@ pub(crate) fn strip_for_upgrade(headers: &mut HeaderMap) {
 }
 
 /// The elements of a header that is a comma-separated list, over all its lines.
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+pub(crate) fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(name)
         .iter()

@@ -19,7 +19,7 @@ use crate::{
     headers::{self, UpgradeProtocol},
     quota::Limit,
     refusal::{Denial, Refusal},
-    upgrade::Tunnel,
+    upgrade::{Switch, Tunnel},
     upstream::{self, Lease, SendError},
     watch_end::WatchEnd,
 };
@@ -38,8 +38,8 @@ struct Forwarded {
     lease: Lease,
     /// Whether it was sent with a body.
     with_body: bool,
-    /// The client's side of an upgrade, if it asked for one.
-    client: Option<OnUpgrade>,
+    /// The client's side of an upgrade, and to what, if both sides agreed on one.
+    switched: Option<(OnUpgrade, Switch)>,
 }
 
 /// A request whose head is read and whose body waits, until somebody takes it.
@@ -208,11 +208,18 @@ async fn forward(
             (response, lease) = sent.map_err(|error| unanswered(context, exchange, error))?;
         }
     }
+    let switched = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let switch = Switch::of(upgrade, &request.head, exchange.request.as_ref(), response.headers());
+        let switch = switch.map_err(|why| unanswered(context, exchange, SendError::Switch(why)))?;
+        client.map(|client| (client, switch))
+    } else {
+        None
+    };
     if let Some(fault) = form::fault_of_answer(&response, upgrade.is_some()) {
         let error = SendError::Broken(format!("what it answers can be read in two ways: {fault}"));
         return Err(unanswered(context, exchange, error));
     }
-    Ok(Forwarded { response, lease, with_body: !repeatable, client })
+    Ok(Forwarded { response, lease, with_body: !repeatable, switched })
 }
 
 /// Whether the API server bounds the body as well: it does not where it passes it on.
@@ -264,14 +271,15 @@ fn unanswered(context: &Context, exchange: &Exchange, error: SendError) -> Refus
 
 /// The answer as the client gets it, streaming.
 async fn deliver(context: &Arc<Context>, mut exchange: Exchange, forwarded: Forwarded) -> Response<ResponseBody> {
-    let Forwarded { mut response, lease, with_body, client } = forwarded;
+    let Forwarded { mut response, lease, with_body, switched } = forwarded;
     exchange.status = Some(response.status());
     let is_watch = exchange.request.as_ref().is_some_and(|request| request.verb == "watch");
-    if let (StatusCode::SWITCHING_PROTOCOLS, Some(client)) = (response.status(), client) {
+    if let Some((client, switch)) = switched {
         let upstream = hyper::upgrade::on(&mut response);
         headers::strip_for_upgrade(response.headers_mut());
         let (cut, drain) = (context.cut.clone(), context.drain.clone());
-        let tunnel = Tunnel { client, upstream, exchange, cut, drain, is_watch };
+        let grace = context.proxy.config.timeouts.discard;
+        let tunnel = Tunnel { client, upstream, switch, exchange, cut, drain, is_watch, grace };
         let turns = context.who.quota().turns.clone();
         context.tunnels.spawn(async move { turns.run(tunnel.run()).await });
         return response.map(|_| ResponseBody::local(Bytes::new()));

@@ -201,7 +201,7 @@ fn upstream(error: &SendError) -> Status {
             let message = format!("egress guard: {error}");
             Status::failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message, Some(details))
         }
-        SendError::Broken(_) => {
+        SendError::Broken(_) | SendError::Switch(_) => {
             Status::failure(StatusCode::BAD_GATEWAY, "BadGateway", format!("egress guard: {error}"), None)
         }
     }

@@ -26,6 +26,9 @@ pub(crate) enum SendError {
     /// client can send it again.
     #[error("the API server closed the connection without processing the request: {0}; send it again")]
     Unprocessed(String),
+    /// It switched to a protocol that was not asked for, or did so unasked.
+    #[error("the API server answered with a switch of protocols that was not asked for: {0}")]
+    Switch(String),
     /// It may have been processed. Never sent again from here.
     #[error(
         "the connection to the API server broke before it answered; the request may or may not have been carried out: {0}"
@@ -40,6 +43,7 @@ impl SendError {
             Self::Dial(error) => error.reason(),
             Self::NoFreeStream => "limit",
             Self::Unprocessed(_) => "unprocessed",
+            Self::Switch(_) => "switch",
             Self::Broken(_) => "broken",
         }
     }

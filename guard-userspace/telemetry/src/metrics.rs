@@ -37,6 +37,11 @@ pub struct Metrics {
     pub exchange_duration_seconds: Histogram,
     /// `guard_bytes_total{direction}`: bytes of bodies and upgraded streams; `request` is towards the API server.
     pub bytes_total: IntCounterVec,
+    /// `guard_stream_bytes_total{channel,direction}`: payload of upgraded streams; channels by `guard_kube_streams::Kind::label`.
+    pub stream_bytes_total: IntCounterVec,
+    /// `guard_stream_faults_total{side,reason}`: upgraded streams that were ended because what the `client` or the `server` sent could not
+    /// be understood; reasons by `guard_kube_streams::Fault::reason`.
+    pub stream_faults_total: IntCounterVec,
     /// `guard_refusals_total{hook,reason}`: what the kernel refused.
     pub refusals_total: IntCounterVec,
     /// `guard_reports_lost_total`: refusals that were counted but whose report found the ring buffer full.
@@ -91,6 +96,16 @@ impl Metrics {
                 ),
             )?,
             bytes_total: counters("guard_bytes_total", "Bytes of bodies and upgraded streams", &["direction"])?,
+            stream_bytes_total: counters(
+                "guard_stream_bytes_total",
+                "Payload of exec, attach, port-forward and other upgraded streams",
+                &["channel", "direction"],
+            )?,
+            stream_faults_total: counters(
+                "guard_stream_faults_total",
+                "Upgraded streams ended because they could not be understood",
+                &["side", "reason"],
+            )?,
             refusals_total: counters("guard_refusals_total", "What the kernel refused", &["hook", "reason"])?,
             reports_lost_total: counter(
                 "guard_reports_lost_total",
