@@ -71,8 +71,8 @@ impl Encoder {
         }
     }
 
-    /// [`crate::Event::Ended`]. A reset has been written already, with its control event; one of the guard's own is written by
-    /// [`Encoder::reset`].
+    /// [`crate::Event::Ended`]. A reset and a FIN with headers have been written already, with their control events; a reset of the
+    /// guard's own is written by [`Encoder::reset`].
     pub fn end(&self, channel: Channel, how: End, out: &mut Vec<u8>) {
         match (self.dress, how) {
             (Dress::Channels { .. }, End::Close) => {

@@ -70,8 +70,10 @@ pub enum Payload<'a> {
 /// How a side ends its use of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// SPDY's FIN.
+    /// SPDY's FIN, with or after data.
     Fin,
+    /// SPDY's FIN on a frame of headers, which was told as [`Event::Control`].
+    FinWithHeaders,
     /// CLOSE of `v5.channel.k8s.io`.
     Close,
     /// SPDY's RST: neither side uses it any more.

@@ -1,4 +1,4 @@
-//! Upgraded connections: exec, attach, port-forward, WebSockets of all kinds. Each direction passes as it comes until its own end, and is
+//! Upgraded connections: exec, attach, port-forward, any WebSocket. Each direction passes as it comes until its own end, and is
 //! understood on its way (`guard-kube-streams`): what can't be ends both, with a reason.
 
 mod account;

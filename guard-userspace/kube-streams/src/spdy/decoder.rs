@@ -80,7 +80,7 @@ impl Decoder {
                 }
                 out.payload(channel, part, Payload::InPlace(&mut input[..take]))?;
                 if part.last && fin {
-                    self.end(channel, streams, out);
+                    self.end(channel, End::Fin, streams, out);
                 }
                 Ok(take)
             }
@@ -117,7 +117,7 @@ impl Decoder {
                     }
                     self.state = State::Data { channel, fin, length, left: length };
                 } else if fin {
-                    self.end(channel, streams, out);
+                    self.end(channel, End::Fin, streams, out);
                 }
             }
             Head::Control { kind, fin, length } => {
@@ -149,14 +149,14 @@ impl Decoder {
                 let channel = streams.open(first, &headers)?;
                 out.tell(Event::Opened { channel, request_id: headers.request_id });
                 if control.fin {
-                    self.end(channel, streams, out);
+                    self.end(channel, End::FinWithHeaders, streams, out);
                 }
             }
             ControlKind::SynReply | ControlKind::Headers => {
                 self.blocks.as_mut().ok_or(Fault::Headers)?.end()?;
                 let channel = streams.channel(first)?;
                 if control.fin {
-                    self.end(channel, streams, out);
+                    self.end(channel, End::FinWithHeaders, streams, out);
                 }
             }
             ControlKind::RstStream => {
@@ -191,9 +191,9 @@ impl Decoder {
         Ok(())
     }
 
-    fn end(&self, channel: Channel, streams: &mut Streams, out: &mut Output<'_>) {
+    fn end(&self, channel: Channel, how: End, streams: &mut Streams, out: &mut Output<'_>) {
         streams.end(channel.id, self.side);
-        out.tell(Event::Ended { channel, how: End::Fin });
+        out.tell(Event::Ended { channel, how });
     }
 }
 

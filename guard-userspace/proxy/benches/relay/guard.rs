@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The guard before the server at `to`, and the token that its one workload sends.
-pub(crate) fn guard(tls: &Certified, to: SocketAddr) -> (Party, String) {
+pub(crate) fn guard(tls: &Certified, to: SocketAddr, limits: Limits) -> (Party, String) {
     let workload = Arc::new(workload());
     let (verifier, token) = token::verifier_and_token(&workload);
     let kubelet = kubelet_directory(&workload);
@@ -35,7 +35,7 @@ pub(crate) fn guard(tls: &Certified, to: SocketAddr) -> (Party, String) {
         observer: Arc::new(Nobody),
         gate: Arc::new(Nobody),
         metrics: Arc::new(Metrics::new().unwrap()),
-        limits: Limits::default(),
+        limits,
         timeouts: Timeouts::default(),
     };
     let party = Party::start("guard", move || {

@@ -57,7 +57,7 @@ fn main() {
     let tls = servers::Certified::new();
     let origin = servers::origin(&tls);
     let relay = servers::relay(&tls, origin.address);
-    let (guard, token) = guard::guard(&tls, origin.address);
+    let (guard, token) = guard::guard(&tls, origin.address, guard_proxy::Limits::default());
     let paths = [("direct", &origin), ("relay", &relay), ("guard", &guard)];
 
     let mut report = Report::default();

@@ -104,11 +104,10 @@ impl Pipe {
                 return write.shutdown().await.map_err(PipeError::Write);
             }
             count(u64::try_from(length).unwrap_or(u64::MAX));
-            let passed = reading.pass(self.from, &mut self.buffer[..length]);
-            let passes = passed.map_or_else(|broken| broken.passed, |passed| passed);
-            self.unsent = 0..passes;
+            let result = reading.pass(self.from, &mut self.buffer[..length]);
+            self.unsent = 0..result.unwrap_or_else(|broken| broken.passed);
             self.send(&mut write).await.map_err(PipeError::Write)?;
-            match passed {
+            match result {
                 Err(broken) => return Err(PipeError::Fault(self.from, broken.fault)),
                 // Its side has closed the WebSocket: what follows is for nobody.
                 Ok(passed) if passed < length => {

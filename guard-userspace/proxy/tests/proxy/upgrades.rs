@@ -129,13 +129,16 @@ async fn channels_go_both_ways_and_each_direction_ends_by_itself() {
     assert!(rest.is_empty());
     until("the end of the exchange", || bed.open_connections() == 0).await;
     let bytes = |direction| bed.metrics.bytes_total.with_label_values(&[direction]).get();
-    assert_eq!((bytes("request"), bytes("response")), (10 * 14, 10 * 11 + 32 + 3 + status.len() as u64));
+    assert_eq!((bytes("request"), bytes("response")), (10 * 14, 10 * 11 + 31 + 3 + status.len() as u64));
     let channel = |channel, direction| bed.metrics.stream_bytes_total.with_label_values(&[channel, direction]).get();
-    assert_eq!((channel("stdin", "request"), channel("stdout", "response"), channel("stderr", "response")), (70, 80, 29));
+    assert_eq!(
+        (channel("stdin", "request"), channel("stdout", "response"), channel("stderr", "response")),
+        (70, 80, 28)
+    );
     let line = &lines.exchanges()[0];
     assert_eq!(line["outcome"], "complete");
     assert_eq!((&line["protocol"], &line["exit"]), (&"v5.channel.k8s.io".into(), &7.into()));
-    assert_eq!(line["channels"], format!("stdin=70 stdout=80 stderr=29 error={}", status.len()));
+    assert_eq!(line["channels"], format!("stdin=70 stdout=80 stderr=28 error={}", status.len()));
     assert!(line["fault"].is_null());
     assert_eq!(api.seen()[0].headers["authorization"], "Bearer upstream-0");
 }
@@ -159,7 +162,10 @@ async fn a_client_that_makes_no_sense_is_told_why_and_both_ends_are_over() {
     assert!(soon("the API server's end", far.read_to_end(&mut rest)).await.is_err());
     assert!(rest.is_empty(), "{rest:?}");
     until("the line", || lines.exchanges().len() == 1).await;
-    assert_eq!((&lines.exchanges()[0]["outcome"], &lines.exchanges()[0]["fault"]), (&"client_fault".into(), &"opcode".into()));
+    assert_eq!(
+        (&lines.exchanges()[0]["outcome"], &lines.exchanges()[0]["fault"]),
+        (&"client_fault".into(), &"opcode".into())
+    );
     assert_eq!(bed.metrics.stream_faults_total.with_label_values(&["client", "opcode"]).get(), 1);
     until("no connection left", || bed.metrics.upstream_connections.get() == 0).await;
 }
@@ -271,12 +277,12 @@ async fn switching_to(headers: &'static [(&'static str, &'static str)]) -> Api {
 
 #[tokio::test]
 async fn a_switch_to_what_was_not_asked_for_is_refused_and_leaves_nothing_behind() {
-    let upgrade = ("connection", "Upgrade");
-    let cases: [&[(&str, &str)]; 5] = [
-        &[upgrade, ("upgrade", "SPDY/3.1")],
-        &[upgrade, ("upgrade", "h2c")],
-        &[upgrade, ("upgrade", "websocket"), ("sec-websocket-protocol", "v4.channel.k8s.io")],
-        &[upgrade, ("upgrade", "websocket"), ("sec-websocket-extensions", "permessage-deflate")],
+    const UPGRADE: (&str, &str) = ("connection", "Upgrade");
+    let cases: [&'static [(&str, &str)]; 5] = [
+        &[UPGRADE, ("upgrade", "SPDY/3.1")],
+        &[UPGRADE, ("upgrade", "h2c")],
+        &[UPGRADE, ("upgrade", "websocket"), ("sec-websocket-protocol", "v4.channel.k8s.io")],
+        &[UPGRADE, ("upgrade", "websocket"), ("sec-websocket-extensions", "permessage-deflate")],
         &[],
     ];
     for headers in cases {
@@ -313,7 +319,8 @@ async fn a_client_that_vanishes_in_mid_handshake_leaves_nothing_behind() {
     assert!(asked.is_err(), "{asked:?}");
     until("the handshake at the API server", || api.seen().len() == 1).await;
     client.vanish();
-    until("the connections to be gone", || bed.open_connections() == 0 && bed.metrics.upstream_connections.get() == 0).await;
+    until("the connections to be gone", || bed.open_connections() == 0 && bed.metrics.upstream_connections.get() == 0)
+        .await;
     let mut next = bed.client(&ClientOptions::http11()).await;
     assert_eq!(next.send(get("/version")).await.unwrap().status(), StatusCode::OK);
 }
