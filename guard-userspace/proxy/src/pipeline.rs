@@ -208,6 +208,10 @@ async fn forward(
             (response, lease) = sent.map_err(|error| unanswered(context, exchange, error))?;
         }
     }
+    if let Some(fault) = form::fault_of_answer(&response, upgrade.is_some()) {
+        let error = SendError::Broken(format!("what it answers can be read in two ways: {fault}"));
+        return Err(unanswered(context, exchange, error));
+    }
     let switched = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let switch = Switch::of(upgrade, &request.head, exchange.request.as_ref(), response.headers());
         let switch = switch.map_err(|why| unanswered(context, exchange, SendError::Switch(why)))?;
@@ -215,10 +219,6 @@ async fn forward(
     } else {
         None
     };
-    if let Some(fault) = form::fault_of_answer(&response, upgrade.is_some()) {
-        let error = SendError::Broken(format!("what it answers can be read in two ways: {fault}"));
-        return Err(unanswered(context, exchange, error));
-    }
     Ok(Forwarded { response, lease, with_body: !repeatable, switched })
 }
 
