@@ -1,4 +1,4 @@
-//! A certificate authority in memory: what it signs is worth something only to who was given its certificate.
+//! A certificate authority: what it signs is worth something only to who was given its certificate.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
 };
 use rustls::server::ResolvesServerCert;
 use rustls::sign::SingleCertAndKey;
@@ -16,6 +16,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::leaf;
+use crate::request::Request;
 
 /// How long an authority in memory lives: longer than any process that has one, and leaves end with it.
 const AUTHORITY_VALIDITY: Duration = Duration::from_hours(365 * 24);
@@ -37,13 +38,16 @@ pub enum AuthorityError {
     /// Key or signature could not be made.
     #[error("cannot make a certificate: {0}")]
     Generate(#[from] rcgen::Error),
+    /// Kept, and no authority any more.
+    #[error("this is no certificate authority with its key: {0}")]
+    Kept(String),
     /// Made, and not fit to serve.
     #[error("the certificate that was made cannot serve: {0}")]
     Unfit(String),
 }
 
 /// Whom a leaf is for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SanName {
     /// `kubernetes.default.svc`.
     Dns(String),
@@ -51,9 +55,11 @@ pub enum SanName {
     Ip(IpAddr),
 }
 
-/// Signs leaves. Its key never leaves it.
+/// Signs leaves.
 pub struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    issuer: Issuer<'static, KeyPair>,
+    common_name: String,
+    certificate_pem: String,
     not_after: SystemTime,
 }
 
@@ -64,39 +70,93 @@ pub struct Leaf {
 }
 
 impl Authority {
-    /// A new authority with a new key (ECDSA, P-256).
+    /// A new authority with a new key (ECDSA, P-256), for a process alone.
     pub fn new_in_memory() -> Result<Self, AuthorityError> {
-        let now = SystemTime::now();
-        let not_after = now + AUTHORITY_VALIDITY;
-        let mut params = params("egress-guard authority in memory", now, not_after);
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        Ok(Self { issuer, not_after })
+        Self::new("egress-guard authority in memory", SystemTime::now(), AUTHORITY_VALIDITY)
+    }
+
+    /// A new authority with a new key (ECDSA, P-256). Authorities that stand side by side need different names.
+    pub fn new(common_name: &str, now: SystemTime, validity: Duration) -> Result<Self, AuthorityError> {
+        let not_after = now.checked_add(validity).ok_or(AuthorityError::Validity(validity))?;
+        let params = authority_params(common_name, now, not_after);
+        let key = KeyPair::generate()?;
+        let certificate_pem = params.self_signed(&key)?.pem();
+        Ok(Self { issuer: Issuer::new(params, key), common_name: common_name.to_owned(), certificate_pem, not_after })
+    }
+
+    /// One that was kept: its certificate and its key, both PEM.
+    pub fn from_pem(certificate: &str, key: &str) -> Result<Self, AuthorityError> {
+        let kept = |error: rcgen::Error| AuthorityError::Kept(error.to_string());
+        let issuer = Issuer::from_ca_cert_pem(certificate, KeyPair::from_pem(key).map_err(kept)?).map_err(kept)?;
+        let facts =
+            leaf::Facts::from_pem(certificate.as_bytes()).map_err(|error| AuthorityError::Kept(error.to_string()))?;
+        let public_key = issuer.key().subject_public_key_info();
+        if facts.public_key_info != public_key {
+            return Err(AuthorityError::Kept("the key is not that of the certificate".to_owned()));
+        }
+        Ok(Self {
+            issuer,
+            common_name: facts.common_name,
+            certificate_pem: certificate.to_owned(),
+            not_after: facts.not_after,
+        })
     }
 
     /// A leaf for servers with these names, with a key of its own (ECDSA, P-256), valid from now on for `validity` or as long
     /// as the authority.
     pub fn issue_leaf(&self, names: &[SanName], validity: Duration) -> Result<Leaf, AuthorityError> {
+        let key = KeyPair::generate()?;
+        let certificate = self.sign("egress-guard", &key, names, validity)?;
+        Ok(Leaf { certificate_pem: certificate.pem(), key_pem: Zeroizing::new(key.serialize_pem()) })
+    }
+
+    /// A leaf for the key of a request: for the name and the names that the request has, which the caller has judged. PEM.
+    pub fn sign_request(&self, request: &Request, validity: Duration) -> Result<String, AuthorityError> {
+        let names: Vec<_> = request.names().iter().cloned().collect();
+        Ok(self.sign(request.common_name(), request.public_key(), &names, validity)?.pem())
+    }
+
+    /// Another authority's name and key, signed by this one for as long as this one lives: who trusts this one alone can follow a leaf of
+    /// the other. PEM.
+    pub(crate) fn cross_sign(&self, other: &Self, now: SystemTime) -> Result<String, AuthorityError> {
+        let params = authority_params(&other.common_name, now, self.not_after.min(other.not_after));
+        Ok(params.signed_by(other.issuer.key(), &self.issuer)?.pem())
+    }
+
+    fn sign(
+        &self,
+        common_name: &str,
+        key: &impl PublicKeyData,
+        names: &[SanName],
+        validity: Duration,
+    ) -> Result<Certificate, AuthorityError> {
         if names.is_empty() {
             return Err(AuthorityError::NoName);
         }
         let now = SystemTime::now();
         let not_after = now.checked_add(validity).ok_or(AuthorityError::Validity(validity))?.min(self.not_after);
-        let mut params = params("egress-guard", now, not_after);
+        let mut params = params(common_name, now, not_after);
         params.subject_alt_names = names.iter().map(SanName::to_rcgen).collect::<Result<_, _>>()?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         // Python 3.13 and later refuse a leaf without it.
         params.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(Leaf { certificate_pem: certificate.pem(), key_pem: Zeroizing::new(key.serialize_pem()) })
+        Ok(params.signed_by(key, &self.issuer)?)
     }
 
     /// The authority's own certificate: what clients have to trust (`ca.crt`).
     pub fn certificate_pem(&self) -> String {
-        self.issuer.pem()
+        self.certificate_pem.clone()
+    }
+
+    /// Its private key (PKCS#8). Secret.
+    pub(crate) fn key_pem(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.issuer.key().serialize_pem())
+    }
+
+    /// Until when it is valid.
+    pub fn not_after(&self) -> SystemTime {
+        self.not_after
     }
 }
 
@@ -120,7 +180,7 @@ impl Leaf {
 }
 
 impl SanName {
-    fn to_rcgen(&self) -> Result<SanType, AuthorityError> {
+    pub(crate) fn to_rcgen(&self) -> Result<SanType, AuthorityError> {
         Ok(match self {
             Self::Ip(address) => SanType::IpAddress(*address),
             Self::Dns(name) => SanType::DnsName(name.as_str().try_into()?),
@@ -142,6 +202,15 @@ impl FromStr for SanName {
     }
 }
 
+impl fmt::Display for SanName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => f.write_str(name),
+            Self::Ip(address) => address.fmt(f),
+        }
+    }
+}
+
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority").field("not_after", &self.not_after).finish_non_exhaustive()
@@ -152,6 +221,15 @@ impl fmt::Debug for Leaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Leaf").field("certificate_pem", &self.certificate_pem).finish_non_exhaustive()
     }
+}
+
+fn authority_params(common_name: &str, now: SystemTime, not_after: SystemTime) -> CertificateParams {
+    let mut params = params(common_name, now, not_after);
+    // No limit on the path: an authority signs its successors, too.
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params.use_authority_key_identifier_extension = true;
+    params
 }
 
 fn params(common_name: &str, now: SystemTime, not_after: SystemTime) -> CertificateParams {

@@ -1,5 +1,7 @@
 //! A certificate chain with its key, checked.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,8 +11,11 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
+
+use crate::SanName;
 
 /// Why certificate and key cannot serve.
 #[derive(Debug, Error)]
@@ -31,10 +36,10 @@ pub(crate) enum LeafError {
     NotYetValid(Duration),
 }
 
-/// What TLS needs, and until when it may.
+/// What TLS needs, and what it says of itself.
 pub(crate) struct Leaf {
     pub(crate) certified: Arc<CertifiedKey>,
-    pub(crate) not_after: SystemTime,
+    pub(crate) facts: Facts,
 }
 
 impl Leaf {
@@ -44,32 +49,73 @@ impl Leaf {
             .collect::<Result<_, _>>()
             .map_err(|_| LeafError::NoCertificate)?;
         let first = chain.first().ok_or(LeafError::NoCertificate)?;
-        let not_after = valid_until(first, now)?;
+        let facts = valid_at(first, now)?;
 
         let key = Zeroizing::new(PrivateKeyDer::from_pem_slice(key).map_err(|_| LeafError::NoKey)?);
         let key = any_supported_type(&key).map_err(LeafError::UnusableKey)?;
         let certified = CertifiedKey::new(chain, key);
         match certified.keys_match() {
-            Ok(()) => Ok(Self { certified: Arc::new(certified), not_after }),
+            Ok(()) => Ok(Self { certified: Arc::new(certified), facts }),
             Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(LeafError::KeyMismatch),
             Err(error) => Err(LeafError::UnusableKey(error)),
         }
     }
 }
 
-fn valid_until(certificate: &CertificateDer<'_>, now: SystemTime) -> Result<SystemTime, LeafError> {
-    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| LeafError::NotX509)?;
-    let [not_before, not_after] = [parsed.validity().not_before, parsed.validity().not_after].map(|time| {
+/// What a certificate says of itself.
+pub(crate) struct Facts {
+    pub(crate) common_name: String,
+    pub(crate) not_before: SystemTime,
+    pub(crate) not_after: SystemTime,
+    /// DER.
+    pub(crate) public_key_info: Vec<u8>,
+    pub(crate) names: BTreeSet<SanName>,
+}
+
+impl Facts {
+    /// Of the first certificate in PEM.
+    pub(crate) fn from_pem(certificate: &[u8]) -> Result<Self, LeafError> {
+        let first = CertificateDer::from_pem_slice(certificate).map_err(|_| LeafError::NoCertificate)?;
+        Self::of(&first)
+    }
+
+    pub(crate) fn of(certificate: &CertificateDer<'_>) -> Result<Self, LeafError> {
+        let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| LeafError::NotX509)?;
         // Before 1970 is long ago in any case.
-        UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or_default())
-    });
-    if let Ok(until) = not_before.duration_since(now)
+        let time = |timestamp: i64| UNIX_EPOCH + Duration::from_secs(u64::try_from(timestamp).unwrap_or_default());
+        let common_name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+        let names = parsed.subject_alternative_name().ok().flatten();
+        Ok(Self {
+            common_name: common_name.unwrap_or_default().to_owned(),
+            not_before: time(parsed.validity().not_before.timestamp()),
+            not_after: time(parsed.validity().not_after.timestamp()),
+            public_key_info: parsed.public_key().raw.to_vec(),
+            names: names.iter().flat_map(|names| &names.value.general_names).filter_map(name).collect(),
+        })
+    }
+}
+
+fn name(name: &GeneralName<'_>) -> Option<SanName> {
+    match name {
+        GeneralName::DNSName(name) => Some(SanName::Dns((*name).to_owned())),
+        GeneralName::IPAddress(octets) => <[u8; 4]>::try_from(*octets)
+            .map(IpAddr::from)
+            .or_else(|_| <[u8; 16]>::try_from(*octets).map(IpAddr::from))
+            .ok()
+            .map(SanName::Ip),
+        _ => None,
+    }
+}
+
+fn valid_at(certificate: &CertificateDer<'_>, now: SystemTime) -> Result<Facts, LeafError> {
+    let facts = Facts::of(certificate)?;
+    if let Ok(until) = facts.not_before.duration_since(now)
         && !until.is_zero()
     {
         return Err(LeafError::NotYetValid(until));
     }
-    match now.duration_since(not_after) {
+    match now.duration_since(facts.not_after) {
         Ok(since) if !since.is_zero() => Err(LeafError::Expired(since)),
-        _ => Ok(not_after),
+        _ => Ok(facts),
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use guard_certificates::{Authority, Leaf, Reload, SanName, Serving};
+use guard_certificates::{Authority, Files, Leaf, Reload, SanName};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ResolvesServerCert;
@@ -15,11 +15,11 @@ use tempfile::TempDir;
 const HOUR: Duration = Duration::from_hours(1);
 
 /// The two files of a node.
-struct Files {
+struct Folder {
     directory: TempDir,
 }
 
-impl Files {
+impl Folder {
     fn with(leaf: &Leaf) -> Self {
         let files = Self { directory: tempfile::tempdir().expect("a directory") };
         files.write(leaf);
@@ -39,8 +39,8 @@ impl Files {
         fs::write(self.key(), leaf.key_pem().as_bytes()).expect("written");
     }
 
-    fn load(&self) -> Result<Serving, String> {
-        Serving::load(&self.certificate(), &self.key()).map_err(|error| error.to_string())
+    fn load(&self) -> Result<Files, String> {
+        Files::load(&self.certificate(), &self.key()).map_err(|error| error.to_string())
     }
 }
 
@@ -83,7 +83,7 @@ fn handshake(
 #[test]
 fn a_client_that_trusts_the_authority_meets_the_leaf_by_address_and_by_name() {
     let authority = authority();
-    let serving = Arc::new(Files::with(&leaf(&authority)).load().unwrap());
+    let serving = Folder::with(&leaf(&authority)).load().unwrap().serving();
     for name in ["10.96.0.1", "fd00::1", "kubernetes.default.svc"] {
         handshake(&authority, Arc::clone(&serving) as _, name).unwrap();
     }
@@ -121,44 +121,46 @@ fn a_leaf_is_no_authority() {
 #[test]
 fn a_renewed_certificate_is_served_after_a_reload() {
     let authority = authority();
-    let files = Files::with(&leaf(&authority));
-    let serving = Arc::new(files.load().unwrap());
+    let files = Folder::with(&leaf(&authority));
+    let loaded = files.load().unwrap();
+    let serving = loaded.serving();
     let before = handshake(&authority, Arc::clone(&serving) as _, "10.96.0.1").unwrap();
-    assert_eq!(serving.reload().unwrap(), Reload::Unchanged);
+    assert_eq!(loaded.reload().unwrap(), Reload::Unchanged);
 
     files.write(&leaf(&authority));
     assert_eq!(handshake(&authority, Arc::clone(&serving) as _, "10.96.0.1").unwrap(), before, "not before the reload");
-    assert_eq!(serving.reload().unwrap(), Reload::Replaced);
+    assert_eq!(loaded.reload().unwrap(), Reload::Replaced);
     assert_ne!(handshake(&authority, Arc::clone(&serving) as _, "10.96.0.1").unwrap(), before);
-    assert_eq!(serving.reload().unwrap(), Reload::Unchanged);
+    assert_eq!(loaded.reload().unwrap(), Reload::Unchanged);
 }
 
 #[test]
 fn a_bad_renewal_keeps_the_last_good_certificate() {
     let authority = authority();
-    let files = Files::with(&leaf(&authority));
-    let serving = Arc::new(files.load().unwrap());
+    let files = Folder::with(&leaf(&authority));
+    let loaded = files.load().unwrap();
+    let serving = loaded.serving();
     let before = handshake(&authority, Arc::clone(&serving) as _, "10.96.0.1").unwrap();
 
     let renewed = leaf(&authority);
     fs::write(files.certificate(), renewed.certificate_pem()).unwrap();
-    let half = serving.reload().unwrap_err().to_string();
+    let half = loaded.reload().unwrap_err().to_string();
     assert!(half.contains("not that of the first certificate") && half.contains("tls.key"), "{half}");
     fs::write(files.certificate(), "nonsense").unwrap();
-    assert!(serving.reload().unwrap_err().to_string().contains("no certificate"));
+    assert!(loaded.reload().unwrap_err().to_string().contains("no certificate"));
     fs::remove_file(files.certificate()).unwrap();
-    assert!(serving.reload().unwrap_err().to_string().contains("cannot read"));
+    assert!(loaded.reload().unwrap_err().to_string().contains("cannot read"));
     assert_eq!(handshake(&authority, Arc::clone(&serving) as _, "10.96.0.1").unwrap(), before);
 
     files.write(&renewed);
-    assert_eq!(serving.reload().unwrap(), Reload::Replaced);
+    assert_eq!(loaded.reload().unwrap(), Reload::Replaced);
 }
 
 #[test]
 fn an_expired_certificate_is_not_loaded() {
     let authority = authority();
     let short = authority.issue_leaf(&["10.96.0.1".parse().unwrap()], Duration::ZERO).unwrap();
-    let files = Files::with(&short);
+    let files = Folder::with(&short);
     std::thread::sleep(Duration::from_millis(1100));
     let error = files.load().unwrap_err();
     assert!(error.contains("expired") && error.contains("tls.crt"), "{error}");
@@ -166,7 +168,7 @@ fn an_expired_certificate_is_not_loaded() {
 
 #[test]
 fn files_that_are_no_pem_are_told_apart() {
-    let files = Files::with(&leaf(&authority()));
+    let files = Folder::with(&leaf(&authority()));
     fs::write(files.key(), "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
     assert!(files.load().unwrap_err().contains("key"));
     fs::write(files.key(), "").unwrap();
@@ -181,8 +183,8 @@ fn files_that_are_no_pem_are_told_apart() {
 fn a_leaf_ends_with_its_authority_at_the_latest() {
     let authority = authority();
     let long = authority.issue_leaf(&["10.96.0.1".parse().unwrap()], Duration::from_hours(24 * 10_000)).unwrap();
-    let serving = Files::with(&long).load().unwrap();
-    assert!(serving.not_after() <= SystemTime::now() + Duration::from_hours(24 * 366));
+    let serving = Folder::with(&long).load().unwrap().serving();
+    assert!(serving.validity().unwrap().1 <= SystemTime::now() + Duration::from_hours(24 * 366));
     assert!(authority.issue_leaf(&["10.96.0.1".parse().unwrap()], Duration::MAX).is_err());
 }
 
@@ -200,8 +202,8 @@ fn a_leaf_needs_a_name_that_is_one() {
 fn no_key_shows_in_debug_output() {
     let authority = authority();
     let leaf = leaf(&authority);
-    let serving = Files::with(&leaf).load().unwrap();
-    for text in [format!("{authority:?}"), format!("{leaf:?}"), format!("{serving:?}")] {
+    let files = Folder::with(&leaf).load().unwrap();
+    for text in [format!("{authority:?}"), format!("{leaf:?}"), format!("{files:?}")] {
         assert!(!text.contains("PRIVATE KEY"), "{text}");
     }
 }
