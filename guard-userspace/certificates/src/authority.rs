@@ -20,7 +20,7 @@ use crate::request::Request;
 
 /// How long an authority in memory lives: longer than any process that has one, and leaves end with it.
 const AUTHORITY_VALIDITY: Duration = Duration::from_hours(365 * 24);
-/// Certificates begin this long before they are made: clocks differ.
+/// Certificates begin this long before they are made, clocks differ, but not more than half of their life: it is renewed by then.
 const BACKDATED: Duration = Duration::from_mins(5);
 
 /// Why there is no certificate.
@@ -236,7 +236,7 @@ fn params(common_name: &str, now: SystemTime, not_after: SystemTime) -> Certific
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
-    params.not_before = (now - BACKDATED).into();
+    params.not_before = (now - BACKDATED.min(not_after.duration_since(now).unwrap_or_default() / 2)).into();
     params.not_after = not_after.into();
     params
 }

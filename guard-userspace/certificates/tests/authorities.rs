@@ -10,18 +10,18 @@ const LIFETIMES: Lifetimes = Lifetimes { authority: Duration::from_hours(24 * 10
 
 /// A node's leaf, as its signer makes it now.
 fn leaf(authorities: &Authorities) -> Serving {
-    let names = ["10.96.0.1", "kubernetes.default.svc"].map(|name| name.parse().unwrap()).into();
-    let made = KeyAndRequest::new("egress-guard:node:n1", &names).unwrap();
-    let request = Request::from_pem(made.request_pem.as_bytes()).unwrap();
-    let chain = authorities.sign(&request, &LIFETIMES).unwrap();
+    let names = ["10.96.0.1", "kubernetes.default.svc"].map(|name| name.parse().expect("made by this test")).into();
+    let made = KeyAndRequest::new("egress-guard:node:n1", &names).expect("made by this test");
+    let request = Request::from_pem(made.request_pem.as_bytes()).expect("made by this test");
+    let chain = authorities.sign(&request, &LIFETIMES).expect("made by this test");
     let serving = Serving::waiting();
-    assert!(serving.replace(chain.as_bytes(), made.key_pem.as_bytes()).unwrap());
+    assert!(serving.replace(chain.as_bytes(), made.key_pem.as_bytes()).expect("made by this test"));
     assert_eq!(serving.names(), names);
     serving
 }
 
 fn kept(authorities: &Authorities) -> Authorities {
-    Authorities::from_json(&authorities.to_json()).unwrap()
+    Authorities::from_json(&authorities.to_json()).expect("made by this test")
 }
 
 #[test]

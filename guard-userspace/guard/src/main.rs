@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod charge;
+mod control;
 mod describe;
 mod doctor;
 mod gate;
@@ -35,6 +36,8 @@ struct Cli {
 enum Role {
     /// Guards the agent pods of this node. Runs on the node, as a pod with the node's network or as a service.
     Node(Box<node::Args>),
+    /// Signs the nodes' certificates and publishes whom to trust; two replicas, one of which leads.
+    Control(Box<control::Args>),
     /// Proves that this pod is guarded, as its first init container; fails and names the way that was open otherwise.
     Gate(gate::Args),
     /// Says how requests are understood: `METHOD URL` lines or whole HTTP requests in, JSON lines out.
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         match cli.role {
             Role::Node(args) => node::run(*args),
+            Role::Control(args) => control::run(*args),
             Role::Gate(args) => gate::run(&args),
             Role::Describe(args) => describe::run(&args),
             Role::Release(args) => release::run(&args),

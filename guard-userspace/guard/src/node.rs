@@ -1,31 +1,36 @@
 //! `guard node`: everything that one node needs, put together.
 
-mod certificates;
-mod cluster;
-mod config;
-mod control_plane;
+pub(crate) mod certificates;
+pub(crate) mod cluster;
+pub(crate) mod config;
+pub(crate) mod control_plane;
 mod door;
 mod doors;
 mod enforcement;
 mod events;
 mod exporter;
-mod follow;
+pub(crate) mod follow;
+pub(crate) mod guard_node;
+mod leaf;
 mod metrics;
 mod node_addresses;
 mod observer;
 mod policies;
 mod proof;
 mod registry;
+mod reported;
 mod reports;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use arc_swap::ArcSwap;
-use guard_certificates::{Reload, Serving};
+use guard_certificates::{Files, Reload, Serving};
 use guard_identity::{PodUid, TokenVerifier, VerifierOptions};
 use guard_kernel::kernel::Reports;
 use guard_kernel::listener::Sysctls;
@@ -46,6 +51,8 @@ use door::Doors;
 use enforcement::{NodeEnforcement, SharedKernel};
 use events::{Events, Note};
 use follow::{Current, Follower};
+use guard_node::Telling;
+use leaf::LeafKeeper;
 use metrics::Refusals;
 use policies::Policies;
 use proof::Prover;
@@ -57,6 +64,9 @@ use crate::health;
 
 /// How often the serving certificate's files are looked at.
 const CERTIFICATE_POLL: Duration = Duration::from_secs(10);
+
+/// How often readiness is looked at.
+const READINESS_POLL: Duration = Duration::from_millis(250);
 
 /// How long connections that have passed the drain's deadline may take to close.
 const CLOSE: Duration = Duration::from_secs(2);
@@ -79,12 +89,19 @@ pub(crate) struct Args {
     /// GuardPolicy documents that say what is denied. Without it, nothing is.
     #[arg(long)]
     deny_list: Option<PathBuf>,
-    /// The certificate shown to agents, PEM: for the API server's names and addresses, by the CA that agent pods hold as ca.crt.
-    #[arg(long)]
-    serving_certificate: PathBuf,
+    /// The certificate shown to agents, PEM: for the API server's names and addresses, by the CA that agent pods hold as ca.crt. Without it, the
+    /// node asks `guard control` for one.
+    #[arg(long, requires = "serving_key")]
+    serving_certificate: Option<PathBuf>,
     /// Its key, PEM.
-    #[arg(long)]
-    serving_key: PathBuf,
+    #[arg(long, requires = "serving_certificate")]
+    serving_key: Option<PathBuf>,
+    /// Where a certificate that the node has asked for is kept with its key, for the next start. Root's alone.
+    #[arg(long, default_value = "/var/lib/egress-guard/certificates")]
+    certificate_directory: PathBuf,
+    /// The guard's own namespace.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "egress-guard")]
+    namespace: String,
     /// Where /metrics, /healthz and /readyz are served.
     #[arg(long, default_value = "127.0.0.1:9464")]
     metrics_address: SocketAddr,
@@ -204,6 +221,8 @@ struct Node {
     config: Config,
     policies: Policies,
     certificate: Arc<Serving>,
+    /// Where it comes from, if not from `guard control`.
+    files: Option<Files>,
     enrolled: Vec<PodUid>,
     charge: Charge,
     metrics: Arc<Metrics>,
@@ -223,8 +242,11 @@ impl Node {
     ) -> Result<Self> {
         let config = Config::load(args.config.as_deref()).context("the configuration")?;
         let policies = Policies::load(args.deny_list.as_deref())?;
-        let certificate =
-            Serving::load(&args.serving_certificate, &args.serving_key).context("the serving certificate")?;
+        let files = match (&args.serving_certificate, &args.serving_key) {
+            (Some(certificate), Some(key)) => Some(Files::load(certificate, key).context("the serving certificate")?),
+            _ => None,
+        };
+        let certificate = files.as_ref().map_or_else(|| leaf::kept(&args.certificate_directory), Files::serving);
         let mount_point = guard_workload::mount_point()?;
         let cgroups = match &args.cgroup_root {
             Some(root) => mount_point.join(root.strip_prefix("/").unwrap_or(root)),
@@ -251,7 +273,8 @@ impl Node {
             cgroups,
             config,
             policies,
-            certificate: Arc::new(certificate),
+            certificate,
+            files,
             enrolled,
             charge,
             metrics: Arc::clone(metrics),
@@ -267,9 +290,11 @@ impl Node {
         tracing::info!(node = args.node_name, issuer, cgroups = %self.cgroups.root().display(), enrolled = self.enrolled.len(), "guarding");
 
         let (registry, expected, events) = (Arc::<Registry>::default(), Arc::<Expected>::default(), Events::default());
+        let telling = self.telling(&cluster, &args.node_name, &registry, &readiness);
         let current = Arc::new(ArcSwap::from_pointee(Current::unknown()));
         let refusals = Arc::new(Refusals::new(Arc::clone(&self.metrics)));
         let (upstream, addresses) = watch::channel(Vec::new());
+        let (names, wanted) = watch::channel(BTreeSet::new());
         let prover = Prover {
             node: args.node_name.clone(),
             host: Arc::clone(&self.host),
@@ -309,6 +334,7 @@ impl Node {
             draining: self.draining,
             charge: self.charge.clone(),
             sysctls: Sysctls::at(&args.sysctl_net),
+            certificate: Arc::clone(&self.certificate),
         };
         let agents =
             Agents::new(self.cgroups, self.host, Arc::new(enforcement), Arc::new(events.clone()), self.enrolled)?;
@@ -321,15 +347,25 @@ impl Node {
             charge: self.charge,
             current,
             upstream,
+            names,
+        };
+        let keeper = LeafKeeper {
+            client: cluster.client.clone(),
+            namespace: args.namespace.clone(),
+            node: args.node_name.clone(),
+            serving: Arc::clone(&self.certificate),
+            directory: args.certificate_directory.clone(),
+            names: wanted,
         };
         let reporter = Reporter { registry, expected, events: events.clone() };
         let (closed, mut is_closed) = watch::channel(false);
+        let synced = AtomicBool::new(false);
         let guard_pods = async {
             // A pod that is attached before the set is known would be attached to an open one.
             if is_closed.wait_for(|closed| *closed).await.is_err() {
                 return;
             }
-            agents.run(cluster.client.clone(), &args.node_name, move || readiness.set(true)).await;
+            agents.run(cluster.client.clone(), &args.node_name, || synced.store(true, Ordering::Release)).await;
         };
         tokio::select! {
             () = guard_pods => anyhow::bail!("the watch of this node's pods has ended"),
@@ -337,11 +373,29 @@ impl Node {
             ended = reporter.run(self.reports) => ended.context("reading the kernel's reports")?,
             () = events.run(cluster.client.clone(), &args.node_name) => {}
             () = refusals.run(self.kernel.clone()) => {}
-            () = follow_certificate(&self.certificate) => {}
+            () = follow_certificate(self.files.as_ref(), keeper) => {}
+            () = follow_readiness(&readiness, &synced, &self.certificate, &self.metrics) => {}
+            () = telling.run() => {}
             () = never_ending(self.policies.follow()) => {}
             () = never_ending(cluster.follow_roots()) => {}
         }
         Ok(())
+    }
+}
+
+impl Node {
+    fn telling(&self, cluster: &Cluster, node: &str, registry: &Arc<Registry>, readiness: &Readiness) -> Telling {
+        Telling {
+            client: cluster.client.clone(),
+            node: node.to_owned(),
+            host: Arc::clone(&self.host),
+            serving: Arc::clone(&self.certificate),
+            policies: Arc::clone(&self.policies.status),
+            registry: Arc::clone(registry),
+            metrics: Arc::clone(&self.metrics),
+            readiness: readiness.clone(),
+            enforcement: if Kernel::missing_features().is_empty() { "tcx" } else { "clsact" },
+        }
     }
 }
 
@@ -362,15 +416,33 @@ fn is_folder(path: &Path, option: &str) -> Result<()> {
     Ok(())
 }
 
-/// The last good certificate stays where a new one can't be used.
-async fn follow_certificate(certificate: &Serving) {
+/// From files, or by asking for it. The last good one stays where a new one can't be used.
+async fn follow_certificate(files: Option<&Files>, keeper: LeafKeeper) {
+    let Some(files) = files else { return keeper.run().await };
     loop {
         tokio::time::sleep(CERTIFICATE_POLL).await;
-        match certificate.reload() {
+        match files.reload() {
             Ok(Reload::Unchanged) => {}
             Ok(Reload::Replaced) => tracing::info!("the serving certificate has changed"),
             Err(error) => tracing::error!(%error, "the new serving certificate is not used; the last good one stays"),
         }
+    }
+}
+
+/// Ready is who knows the pods of the node, and has a certificate to show to them.
+async fn follow_readiness(readiness: &Readiness, synced: &AtomicBool, certificate: &Serving, metrics: &Metrics) {
+    loop {
+        let now = SystemTime::now();
+        let until = certificate.validity().and_then(|(_, until)| until.duration_since(UNIX_EPOCH).ok());
+        metrics.certificate_expiry.set(until.and_then(|until| i64::try_from(until.as_secs()).ok()).unwrap_or(0));
+        if !certificate.is_valid(now) {
+            readiness.wait_for("a certificate of the guard's authority; does `guard control` run?");
+        } else if !synced.load(Ordering::Acquire) {
+            readiness.wait_for("the API server's list of this node's pods");
+        } else {
+            readiness.set(true);
+        }
+        tokio::time::sleep(READINESS_POLL).await;
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Metrics {
     /// `guard_http2_errors_total{scope,code}`: what an HTTP/2 client did against the protocol, as it was told: `stream` (`RST_STREAM`) or
     /// `connection` (`GOAWAY`), and the names of RFC 9113, 7.
     pub http2_errors_total: IntCounterVec,
+    /// `guard_certificate_expiry_timestamp_seconds`: until when the certificate shown to agents is valid; 0 without one.
+    pub certificate_expiry: IntGauge,
     /// `guard_upstream_connections`: connections to the API server open now.
     pub upstream_connections: IntGauge,
     /// `guard_upstream_failures_total{reason}`: `connect`, `tls`, `broken`, `unprocessed`, `credentials`, `limit` and the like.
@@ -126,6 +128,9 @@ impl Metrics {
                 "guard_http2_errors_total",
                 "Violations of HTTP/2 by clients, as they were told",
                 &["scope", "code"],
+            certificate_expiry: gauge(
+                "guard_certificate_expiry_timestamp_seconds",
+                "Until when the certificate shown to agents is valid; 0 without one",
             )?,
             upstream_connections: gauge("guard_upstream_connections", "Connections to the API server open now")?,
             upstream_failures_total: counters(

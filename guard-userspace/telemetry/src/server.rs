@@ -5,10 +5,7 @@ use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -54,18 +51,38 @@ pub enum ServeError {
 }
 
 /// Whether this process does its work now. Clones share one state, which begins as *not ready*.
-#[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<RwLock<Option<String>>>);
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self(Arc::new(RwLock::new(Some("starting".to_owned()))))
+    }
+}
 
 impl Readiness {
     /// Says so.
     pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Release);
+        self.say((!ready).then(|| "not at work".to_owned()));
+    }
+
+    /// Not ready, and what is missing.
+    pub fn wait_for(&self, what: impl Into<String>) {
+        self.say(Some(what.into()));
     }
 
     /// What was said last.
     pub fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.waits_for().is_none()
+    }
+
+    /// What is missing, in words; `None` when ready.
+    pub fn waits_for(&self) -> Option<String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn say(&self, waits_for: Option<String>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = waits_for;
     }
 }
 
@@ -156,8 +173,10 @@ fn respond(request: &Request<Incoming>, registry: &Registry, ready: &Readiness) 
     match request.uri().path() {
         "/metrics" => metrics(registry),
         "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" if ready.get() => text(StatusCode::OK, "ok\n"),
-        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        "/readyz" => match ready.waits_for() {
+            None => text(StatusCode::OK, "ok\n"),
+            Some(what) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {what}\n")),
+        },
         _ => text(StatusCode::NOT_FOUND, "try /metrics, /healthz or /readyz\n"),
     }
 }
@@ -175,8 +194,8 @@ fn metrics(registry: &Registry) -> Response<Full<Bytes>> {
     response
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response
 }
@@ -219,6 +238,8 @@ mod tests {
         tokio::spawn(server);
         assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 503"));
+        ready.wait_for("a certificate");
+        assert!(get(address, "/readyz").await.contains("not ready: a certificate"));
         ready.set(true);
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
         assert!(get(address, "/metrics/x").await.starts_with("HTTP/1.1 404"));

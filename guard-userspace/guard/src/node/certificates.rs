@@ -28,14 +28,14 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Looks at the API servers' certificates.
 #[derive(Clone)]
-pub(super) struct Certificates {
-    pub(super) roots: Arc<ArcSwap<RootCertStore>>,
-    pub(super) server_name: ServerName<'static>,
+pub(crate) struct Certificates {
+    pub(crate) roots: Arc<ArcSwap<RootCertStore>>,
+    pub(crate) server_name: ServerName<'static>,
 }
 
 impl Certificates {
     /// The addresses of all certificates, each time when they were looked at. `servers` says whom to ask.
-    pub(super) fn addresses(
+    pub(crate) fn addresses(
         &self,
         servers: watch::Receiver<Vec<SocketAddr>>,
     ) -> impl Stream<Item = BTreeSet<IpAddr>> + use<> {

@@ -31,18 +31,18 @@ const CA_RELOAD: Duration = Duration::from_mins(1);
 const SILENCE: Duration = Duration::from_secs(90);
 
 /// A cluster that the guard can talk to.
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     /// The guard's own client, with the guard's own rights.
-    pub(super) client: Client,
+    pub(crate) client: Client,
     /// The cluster's CA.
-    pub(super) roots: Arc<ArcSwap<RootCertStore>>,
+    pub(crate) roots: Arc<ArcSwap<RootCertStore>>,
     root_file: Option<PathBuf>,
     server: http::Uri,
 }
 
 impl Cluster {
     /// From a kubeconfig, or from the pod that the guard itself runs in.
-    pub(super) async fn load(kubeconfig: Option<&Path>) -> Result<Self> {
+    pub(crate) async fn load(kubeconfig: Option<&Path>) -> Result<Self> {
         let mut config = match kubeconfig {
             Some(path) => {
                 let file = Kubeconfig::read_from(path)
@@ -73,7 +73,7 @@ impl Cluster {
     }
 
     /// The API server's addresses by the name that the kubeconfig has for it.
-    pub(super) async fn server_addresses(&self) -> Result<Vec<SocketAddr>> {
+    pub(crate) async fn server_addresses(&self) -> Result<Vec<SocketAddr>> {
         let host = self.server.host().context("the kubeconfig's server has no host")?.trim_matches(['[', ']']);
         let port = self.server.port_u16().unwrap_or(443);
         let addresses = tokio::net::lookup_host((host, port)).await.with_context(|| format!("resolving {host}"))?;
@@ -81,7 +81,7 @@ impl Cluster {
     }
 
     /// The issuer of ServiceAccount tokens. Waits for an API server that is away.
-    pub(super) async fn issuer(&self) -> String {
+    pub(crate) async fn issuer(&self) -> String {
         let mut said = false;
         loop {
             match self.discover().await {
@@ -112,7 +112,7 @@ impl Cluster {
     }
 
     /// Follows the CA file of a guard that runs as a pod. The last good one stays.
-    pub(super) async fn follow_roots(&self) {
+    pub(crate) async fn follow_roots(&self) {
         let Some(file) = &self.root_file else { return };
         loop {
             tokio::time::sleep(CA_RELOAD).await;
@@ -129,7 +129,7 @@ impl Cluster {
 
 /// The keys of the API server as an issuer, asked of the API server itself: the address that its discovery document names may not
 /// be reachable from here.
-pub(super) struct ApiServerKeys(pub(super) Client);
+pub(crate) struct ApiServerKeys(pub(crate) Client);
 
 #[async_trait]
 impl KeySource for ApiServerKeys {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use guard_certificates::SanName;
 use guard_common::{Nat64Prefix, PROTOCOL_TCP, PROTOCOL_UDP};
 use guard_kernel::kernel::{Entry, Service};
 use guard_proxy::Limits;
@@ -13,9 +14,9 @@ use serde::Deserialize;
 /// The file. Every field has a default.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct Config {
+pub(crate) struct Config {
     /// What belongs to the control-plane set beside what the cluster shows.
-    pub(super) control_plane: ControlPlane,
+    pub(crate) control_plane: ControlPlane,
     /// The mark bits for agents' packets, in decimal or as `0x2000` in quotes.
     mark: Option<Mark>,
     /// The cluster's NAT64 prefix, of 96 bits: `64:ff9b::`.
@@ -27,9 +28,12 @@ pub(super) struct Config {
 /// Additions to the control-plane set.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct ControlPlane {
+pub(crate) struct ControlPlane {
     /// Further addresses of the API server (load balancers, public ones): connections there reach the guard.
     pub(super) aliases: BTreeSet<SocketAddr>,
+    /// Further names that agents know the API server by (`kubernetes.default.svc.` and the cluster's domain, where it isn't `cluster.local`): the
+    /// guard's certificate is for them, too.
+    pub(super) names: BTreeSet<String>,
     /// Further services that are refused.
     refused: Vec<Refused>,
     /// Further ports that are refused on whatever address of the node.
@@ -72,7 +76,7 @@ enum Mark {
 
 impl Config {
     /// Reads the file; the defaults where there is none.
-    pub(super) fn load(path: Option<&Path>) -> Result<Self> {
+    pub(crate) fn load(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         Self::parse(&text).with_context(|| format!("in {}", path.display()))
@@ -88,6 +92,12 @@ impl Config {
                 refused.port.is_some() || refused.protocol.is_none(),
                 "controlPlane.refused: {} has a protocol and no port; name both, or neither for all",
                 refused.address
+            );
+        }
+        for name in &config.control_plane.names {
+            ensure!(
+                matches!(name.parse(), Ok(SanName::Dns(_))),
+                "controlPlane.names: {name:?} is no DNS name; addresses belong to aliases"
             );
         }
         config.mark()?;
@@ -194,6 +204,8 @@ mod tests {
             "limits: {connections: 0}",
             "limits: {connections: -1}",
             "limits: {connections: many}",
+            "controlPlane: {names: ['https://api.example.com']}",
+            "controlPlane: {names: ['10.0.0.9']}",
         ] {
             assert!(Config::parse(text).is_err(), "{text} was accepted");
         }

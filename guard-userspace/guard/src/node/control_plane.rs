@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use guard_certificates::SanName;
 use guard_common::{PROTOCOL_TCP, PROTOCOL_UDP};
 use guard_kernel::kernel::{ControlPlaneSet, Entry, Service};
 use k8s_openapi::api::core::v1::{Node, Service as ServiceObject};
@@ -22,6 +23,10 @@ const OVERLAY_UDP_PORTS: [u16; 3] = [4789, 8472, 6081];
 const METADATA: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254))];
 
+/// What clients in a pod know the API server by.
+const NAMES: [&str; 4] =
+    ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+
 /// The slice that API servers themselves write. Others may add some; who may write slices in that namespace may add any number.
 const OWN_SLICE: &str = "kubernetes";
 
@@ -30,7 +35,7 @@ const MAX_API_SERVERS: usize = 64;
 
 /// What the cluster shows of its control plane.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct View {
+pub(crate) struct View {
     /// Addresses of the `kubernetes` Service, all of whose ports are the control plane's.
     service_addresses: BTreeSet<IpAddr>,
     /// Its ports.
@@ -43,6 +48,8 @@ pub(super) struct View {
     nodes: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Addresses that nodes have besides, as far as their objects let it be known, by name.
     unlisted: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// Addresses that their guards tell of, by name.
+    reported: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Where Services are entered on other machines, by the Service's namespace and name.
     entrances: BTreeMap<(String, String), Entrances>,
     /// Where Services lead, by the slice's namespace and name.
@@ -51,7 +58,7 @@ pub(super) struct View {
 
 impl View {
     /// The `kubernetes` Service as it is now. It can't be gone for long: the API server makes it again.
-    pub(super) fn set_service(&mut self, service: &ServiceObject) {
+    pub(crate) fn set_service(&mut self, service: &ServiceObject) {
         let spec = service.spec.as_ref();
         let cluster_ips = spec.iter().flat_map(|spec| spec.cluster_ips.iter().flatten().chain(spec.cluster_ip.iter()));
         let external = spec.iter().flat_map(|spec| spec.external_ips.iter().flatten());
@@ -74,7 +81,7 @@ impl View {
     }
 
     /// Exactly these slices are there.
-    pub(super) fn set_slices<'a>(&mut self, slices: impl IntoIterator<Item = &'a EndpointSlice>) {
+    pub(crate) fn set_slices<'a>(&mut self, slices: impl IntoIterator<Item = &'a EndpointSlice>) {
         let (own, others): (Vec<_>, Vec<_>) =
             slices.into_iter().partition(|slice| slice.metadata.name.as_deref() == Some(OWN_SLICE));
         let mut listed = BTreeSet::new();
@@ -103,6 +110,11 @@ impl View {
         }
     }
 
+    /// What the guards of nodes tell of their nodes' addresses.
+    pub(super) fn set_reported(&mut self, reported: BTreeMap<String, BTreeSet<IpAddr>>) {
+        self.reported = reported;
+    }
+
     /// Exactly these Services are there that can be entered on other machines.
     pub(super) fn set_entrances(&mut self, entrances: BTreeMap<(String, String), Entrances>) {
         self.entrances = entrances;
@@ -114,7 +126,7 @@ impl View {
     }
 
     /// The addresses in the API servers' certificates: load balancers, public addresses, the other family.
-    pub(super) fn set_certified(&mut self, addresses: BTreeSet<IpAddr>) {
+    pub(crate) fn set_certified(&mut self, addresses: BTreeSet<IpAddr>) {
         self.certified = addresses;
     }
 
@@ -138,8 +150,19 @@ impl View {
         certified.chain(self.last_endpoints.iter().copied()).collect()
     }
 
+    /// Whom the guard's certificate is for: every name and address that an agent may know the API server by.
+    pub(crate) fn names(&self, configured: &ControlPlane) -> BTreeSet<SanName> {
+        let names = NAMES.iter().map(|name| SanName::Dns((*name).to_owned()));
+        let further = configured.names.iter().map(|name| SanName::Dns(name.clone()));
+        let aliases = configured.aliases.iter().map(SocketAddr::ip);
+        let api_servers = self.api_servers();
+        let addresses = self.service_addresses.iter().copied().chain(api_servers.iter().map(SocketAddr::ip));
+        let addresses = addresses.chain(aliases).map(|address| SanName::Ip(address.to_canonical()));
+        names.chain(further).chain(addresses).collect()
+    }
+
     /// API servers to dial.
-    pub(super) fn endpoints(&self) -> Vec<SocketAddr> {
+    pub(crate) fn endpoints(&self) -> Vec<SocketAddr> {
         self.last_endpoints.iter().copied().collect()
     }
 
@@ -190,7 +213,7 @@ impl View {
     /// An API server answers on every address of its node, unlisted ones too.
     fn api_servers_on_unlisted_addresses(&self, node: &str) -> BTreeSet<Entry> {
         let mut entries = BTreeSet::new();
-        for (name, unlisted) in self.unlisted.iter().filter(|(name, _)| *name != node) {
+        for (name, unlisted) in self.unlisted.iter().chain(&self.reported).filter(|(name, _)| *name != node) {
             let Some(listed) = self.nodes.get(name) else { continue };
             for endpoint in self.last_endpoints.iter().filter(|endpoint| listed.contains(&endpoint.ip())) {
                 let service = Service::Refused { protocol: None, port: endpoint.port() };
@@ -209,6 +232,7 @@ impl View {
         let others = others(&self.nodes)
             .into_iter()
             .chain(others(&self.unlisted))
+            .chain(others(&self.reported))
             .filter(|address| !own.contains(address))
             .collect();
         Nodes { own, others }

@@ -1,8 +1,10 @@
 //! What the lifecycle of a pod asks of the kernel, done.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use guard_certificates::Serving;
 use guard_identity::{PodUid, Workload, WorkloadId};
 use guard_kernel::kernel::ListenerAddress;
 use guard_kernel::listener::Sysctls;
@@ -43,6 +45,8 @@ pub(super) struct NodeEnforcement {
     pub(super) draining: DrainSignal,
     pub(super) charge: Charge,
     pub(super) sysctls: Sysctls,
+    /// Without a certificate nobody is let in who would meet an error instead of the API server.
+    pub(super) certificate: Arc<Serving>,
 }
 
 /// Why a step was not done.
@@ -51,6 +55,9 @@ pub(super) enum Error {
     /// The kernel did not do it.
     #[error(transparent)]
     Kernel(#[from] guard_kernel::Error),
+    /// New to the cluster, or `guard control` has been away for longer than a leaf lives.
+    #[error("this node has no valid certificate of the guard's authority yet; does `guard control` run?")]
+    NoCertificate,
     /// Another process may have taken over: what is enrolled is its to change.
     #[error("this guard is draining; the one that follows it takes care of the pod")]
     Draining,
@@ -104,6 +111,9 @@ impl Enforcement for NodeEnforcement {
 
     fn open_door(&self, workload: Arc<Workload>, cgroup: &PodCgroup, network: &Arc<Network>) -> Result<Door, Error> {
         let _charge = self.charge()?;
+        if !self.certificate.is_valid(SystemTime::now()) {
+            return Err(Error::NoCertificate);
+        }
         let listeners = listener::open(&network.netns, &self.sysctls)?;
         let diagnostics = Diagnostics::open(&network.netns)?;
         let address = ListenerAddress { port: listeners.port, ipv6: listeners.v6.is_some() };

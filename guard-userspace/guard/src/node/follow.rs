@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::{Stream, StreamExt, stream};
+use guard_certificates::SanName;
 use guard_kernel::kernel::{ControlPlaneSet, Entry, Service};
 use k8s_openapi::api::core::v1::{Node, Service as ServiceObject};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -20,6 +21,7 @@ use super::config::ControlPlane;
 use super::control_plane::View;
 use super::doors::{Entrances, Targets};
 use super::enforcement::SharedKernel;
+use super::reported;
 use crate::charge::Charge;
 
 /// How often the nft table and the programs on the veths are looked after: somebody may have flushed or removed them.
@@ -44,6 +46,8 @@ pub(super) struct Follower {
     pub(super) charge: Charge,
     pub(super) current: Arc<ArcSwap<Current>>,
     pub(super) upstream: watch::Sender<Vec<SocketAddr>>,
+    /// Whom the guard's certificate has to be for.
+    pub(super) names: watch::Sender<BTreeSet<SanName>>,
 }
 
 enum Change {
@@ -52,13 +56,14 @@ enum Change {
     Nodes(Objects<Node>),
     Certified(BTreeSet<IpAddr>),
     Entrances(Objects<Entrances>),
+    Reported(BTreeMap<String, BTreeSet<IpAddr>>),
     Targets(Objects<Targets>),
     /// In the cluster; it was time to look after the kernel's side.
     Nothing,
 }
 
 /// What is kept of all objects of one watch, by namespace and name.
-type Objects<V> = Arc<BTreeMap<(String, String), V>>;
+pub(crate) type Objects<V> = Arc<BTreeMap<(String, String), V>>;
 
 impl Current {
     /// Nothing is known yet.
@@ -87,10 +92,11 @@ impl Follower {
                 .map(Change::Nodes)
                 .boxed(),
             objects(Api::all(client.clone()), watcher::Config::default(), Entrances::of).map(Change::Entrances).boxed(),
-            objects(Api::all(client), watcher::Config::default(), Targets::of).map(Change::Targets).boxed(),
+            objects(Api::all(client.clone()), watcher::Config::default(), Targets::of).map(Change::Targets).boxed(),
+            reported::addresses(client).map(Change::Reported).boxed(),
             self.certificates.addresses(self.upstream.subscribe()).map(Change::Certified).boxed(),
         ]);
-        let (mut view, mut seen) = (View::default(), [false; 6]);
+        let (mut view, mut seen) = (View::default(), [false; 7]);
         let (mut applied, mut registered) = (None, true);
         // Not a pause without changes: a busy cluster has none.
         let mut ensure = tokio::time::interval(ENSURE);
@@ -141,11 +147,15 @@ impl Follower {
                     seen[5] = true;
                     view.set_targets(BTreeMap::clone(targets));
                 }
+                Some(Change::Reported(addresses)) => {
+                    seen[6] = true;
+                    view.set_reported(addresses.clone());
+                }
                 Some(Change::Nothing) => {}
                 None => return,
             }
             // Half a view would take entries of an earlier run out of the kernel.
-            if seen == [true; 6] && applied.as_ref() != Some(&view) && self.apply(&view) {
+            if seen == [true; 7] && applied.as_ref() != Some(&view) && self.apply(&view) {
                 applied = Some(view.clone());
                 first.send_replace(true);
             }
@@ -164,6 +174,12 @@ impl Follower {
     }
 
     fn apply(&self, view: &View) -> bool {
+        let names = view.names(&self.configured);
+        self.names.send_if_modified(|known| {
+            let is_new = *known != names;
+            *known = names;
+            is_new
+        });
         let _charge = match self.charge.hold() {
             Ok(held) => held,
             Err(error) => {
@@ -230,7 +246,7 @@ impl Follower {
 }
 
 /// What `keep` makes of all objects that match, each time one has changed. The first time when all are known.
-fn objects<K, V>(
+pub(crate) fn objects<K, V>(
     api: Api<K>,
     config: watcher::Config,
     keep: impl Fn(&K) -> Option<V> + Send + 'static,

@@ -17,16 +17,35 @@ pub(super) struct Policies {
     modified: Option<SystemTime>,
     /// What decides now.
     pub(super) engine: Arc<ArcSwap<Engine>>,
+    /// What is to be told of it.
+    pub(super) status: Arc<ArcSwap<PolicyStatus>>,
+}
+
+/// Which policies decide, and why the newest don't.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct PolicyStatus {
+    /// Of the text that decides: nodes with the same digest decide the same.
+    pub(super) digest: String,
+    /// Of the newest text, where it does not decide.
+    pub(super) error: Option<String>,
 }
 
 impl Policies {
     /// Loads the file. Without one nothing is denied.
     pub(super) fn load(file: Option<&Path>) -> Result<Self> {
-        let (engine, modified) = match file {
-            Some(file) => (read(file)?, modified(file)),
-            None => (Engine::compile(Vec::new())?, None),
+        let (engine, digest, modified) = match file {
+            Some(file) => {
+                let (engine, digest) = read(file)?;
+                (engine, digest, modified(file))
+            }
+            None => (Engine::compile(Vec::new())?, "none".to_owned(), None),
         };
-        Ok(Self { file: file.map(Path::to_owned), modified, engine: Arc::new(ArcSwap::from_pointee(engine)) })
+        Ok(Self {
+            file: file.map(Path::to_owned),
+            modified,
+            engine: Arc::new(ArcSwap::from_pointee(engine)),
+            status: Arc::new(ArcSwap::from_pointee(PolicyStatus { digest, error: None })),
+        })
     }
 
     /// Follows the file until dropped. One that does not compile never replaces the last good one.
@@ -40,22 +59,31 @@ impl Policies {
             }
             self.modified = now;
             match read(&file) {
-                Ok(engine) => {
+                Ok((engine, digest)) => {
                     self.engine.store(Arc::new(engine));
+                    self.status.store(Arc::new(PolicyStatus { digest, error: None }));
                     tracing::info!(file = %file.display(), "policies changed");
                 }
-                Err(error) => tracing::error!(
-                    error = format!("{error:#}"),
-                    "the new policies are not used; the last good ones stay"
-                ),
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::error!(error, "the new policies are not used; the last good ones stay");
+                    let digest = self.status.load().digest.clone();
+                    self.status.store(Arc::new(PolicyStatus { digest, error: Some(error) }));
+                }
             }
         }
     }
 }
 
-fn read(file: &Path) -> Result<Engine> {
+fn read(file: &Path) -> Result<(Engine, String)> {
     let text = std::fs::read_to_string(file).with_context(|| format!("reading the deny list {}", file.display()))?;
-    compile(&text, file)
+    Ok((compile(&text, file)?, digest(&text)))
+}
+
+/// The first 48 bits of its SHA-256: to tell policies apart, not to prove anything.
+fn digest(text: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().take(6).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn compile(text: &str, file: &Path) -> Result<Engine> {

@@ -56,6 +56,11 @@ impl Registry {
         self.lock().retain(|_, enrolled| enrolled.node_uid != *node_uid);
     }
 
+    /// How many are enrolled.
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     /// The pod of a number.
     pub(super) fn get(&self, id: WorkloadId) -> Option<Enrolled> {
         self.lock().get(&id).cloned()

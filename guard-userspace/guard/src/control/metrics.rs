@@ -1,0 +1,65 @@
+//! What `guard control` counts.
+
+use anyhow::{Context, Result};
+use prometheus::core::Collector;
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+/// Every metric of `guard control`.
+pub(super) struct ControlMetrics {
+    registry: Registry,
+    /// `guard_control_leader`: 1 on the replica that leads.
+    pub(super) leader: IntGauge,
+    /// `guard_signing_requests_total{result}`: `signed`, `denied`.
+    pub(super) signing_requests_total: IntCounterVec,
+    /// `guard_authority_expiry_timestamp_seconds`: until when the authority that signs is valid.
+    pub(super) authority_expiry: IntGauge,
+    /// `guard_nodes{state}`: `ready`, `waiting`, `stale`, by what their guards say of themselves.
+    pub(super) nodes: IntGaugeVec,
+    /// `guard_nodes_unguarded`: nodes with agent pods, and no guard that is alive.
+    pub(super) nodes_unguarded: IntGauge,
+    /// `guard_admission_reviews_total{decision}`: `allowed`, `refused`, `malformed`, `failed`.
+    pub(super) admission_reviews_total: IntCounterVec,
+}
+
+impl ControlMetrics {
+    pub(super) fn new() -> Result<Self> {
+        let registry = Registry::new();
+        let gauge = |name, help| register(&registry, name, IntGauge::new(name, help));
+        let counters =
+            |name, help, label| register(&registry, name, IntCounterVec::new(Opts::new(name, help), &[label]));
+        Ok(Self {
+            leader: gauge("guard_control_leader", "1 on the replica of guard control that leads")?,
+            signing_requests_total: counters("guard_signing_requests_total", "Signing requests of nodes", "result")?,
+            authority_expiry: gauge(
+                "guard_authority_expiry_timestamp_seconds",
+                "Until when the authority that signs nodes' certificates is valid",
+            )?,
+            nodes: register(
+                &registry,
+                "guard_nodes",
+                IntGaugeVec::new(Opts::new("guard_nodes", "Nodes with a guard, by state"), &["state"]),
+            )?,
+            nodes_unguarded: gauge("guard_nodes_unguarded", "Nodes with agent pods and no guard that is alive")?,
+            admission_reviews_total: counters(
+                "guard_admission_reviews_total",
+                "Pods reviewed by the webhook",
+                "decision",
+            )?,
+            registry,
+        })
+    }
+
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+}
+
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    name: &str,
+    collector: Result<C, prometheus::Error>,
+) -> Result<C> {
+    let collector = collector.with_context(|| format!("making the metric {name}"))?;
+    registry.register(Box::new(collector.clone())).with_context(|| format!("registering the metric {name}"))?;
+    Ok(collector)
+}
