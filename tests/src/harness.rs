@@ -22,7 +22,7 @@ pub use arena::{Arena, Ring};
 pub use audit::{AuditEvent, AuditLog};
 pub use counters::{Counters, Refused};
 pub use echo::Echo;
-pub use guard::{Guard, Metrics};
+pub use guard::{Certificate, Guard, GuardFiles, Metrics};
 pub use kubectl::{Answer, Kubectl, Running, run};
 pub use names::unique;
 pub use node::NodeNetns;

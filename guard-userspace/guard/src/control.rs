@@ -11,6 +11,8 @@ mod server_names;
 mod signer;
 mod webhook;
 
+pub(crate) use webhook::settings;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;

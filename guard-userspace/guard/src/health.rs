@@ -78,7 +78,7 @@ mod tests {
             tokio::task::spawn_blocking(move || run(&Args { socket, question }))
         };
         assert!(ask(Question::Live).await.unwrap().is_ok());
-        assert_eq!(ask(Question::Ready).await.unwrap().unwrap_err().to_string(), "not ready");
+        assert_eq!(ask(Question::Ready).await.unwrap().unwrap_err().to_string(), "not ready: starting");
         readiness.set(true);
         assert!(ask(Question::Ready).await.unwrap().is_ok());
     }

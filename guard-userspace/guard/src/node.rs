@@ -11,6 +11,7 @@ mod events;
 mod exporter;
 pub(crate) mod follow;
 pub(crate) mod guard_node;
+mod judge;
 mod leaf;
 mod metrics;
 mod node_addresses;
@@ -30,7 +31,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use arc_swap::ArcSwap;
-use guard_certificates::{Files, Reload, Serving};
+use guard_certificates::{Files, Reload, SanName, Serving};
 use guard_identity::{PodUid, TokenVerifier, VerifierOptions};
 use guard_kernel::kernel::Reports;
 use guard_kernel::listener::Sysctls;
@@ -44,6 +45,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use crate::control::settings;
 use certificates::Certificates;
 use cluster::{ApiServerKeys, Cluster};
 use config::Config;
@@ -52,6 +54,7 @@ use enforcement::{NodeEnforcement, SharedKernel};
 use events::{Events, Note};
 use follow::{Current, Follower};
 use guard_node::Telling;
+use judge::ByRules;
 use leaf::LeafKeeper;
 use metrics::Refusals;
 use policies::Policies;
@@ -99,6 +102,9 @@ pub(crate) struct Args {
     /// Where a certificate that the node has asked for is kept with its key, for the next start. Root's alone.
     #[arg(long, default_value = "/var/lib/egress-guard/certificates")]
     certificate_directory: PathBuf,
+    /// The settings of admission (the chart's admission.yaml). With them, the guard judges each agent pod by the same rules once more.
+    #[arg(long)]
+    admission: Option<PathBuf>,
     /// The guard's own namespace.
     #[arg(long, env = "POD_NAMESPACE", default_value = "egress-guard")]
     namespace: String,
@@ -223,6 +229,7 @@ struct Node {
     certificate: Arc<Serving>,
     /// Where it comes from, if not from `guard control`.
     files: Option<Files>,
+    judge: ByRules,
     enrolled: Vec<PodUid>,
     charge: Charge,
     metrics: Arc<Metrics>,
@@ -247,6 +254,7 @@ impl Node {
             _ => None,
         };
         let certificate = files.as_ref().map_or_else(|| leaf::kept(&args.certificate_directory), Files::serving);
+        let settings = args.admission.as_deref().map(settings).transpose().context("the settings of admission")?;
         let mount_point = guard_workload::mount_point()?;
         let cgroups = match &args.cgroup_root {
             Some(root) => mount_point.join(root.strip_prefix("/").unwrap_or(root)),
@@ -275,6 +283,7 @@ impl Node {
             policies,
             certificate,
             files,
+            judge: ByRules(settings),
             enrolled,
             charge,
             metrics: Arc::clone(metrics),
@@ -336,8 +345,14 @@ impl Node {
             sysctls: Sysctls::at(&args.sysctl_net),
             certificate: Arc::clone(&self.certificate),
         };
-        let agents =
-            Agents::new(self.cgroups, self.host, Arc::new(enforcement), Arc::new(events.clone()), self.enrolled)?;
+        let agents = Agents::new(
+            self.cgroups,
+            self.host,
+            Arc::new(enforcement),
+            Arc::new(events.clone()),
+            Arc::new(self.judge),
+            self.enrolled,
+        )?;
         let follower = Follower {
             node: args.node_name.clone(),
             configured: self.config.control_plane,
@@ -349,14 +364,7 @@ impl Node {
             upstream,
             names,
         };
-        let keeper = LeafKeeper {
-            client: cluster.client.clone(),
-            namespace: args.namespace.clone(),
-            node: args.node_name.clone(),
-            serving: Arc::clone(&self.certificate),
-            directory: args.certificate_directory.clone(),
-            names: wanted,
-        };
+        let keeper = keeper(args, &cluster, &self.certificate, wanted);
         let reporter = Reporter { registry, expected, events: events.clone() };
         let (closed, mut is_closed) = watch::channel(false);
         let synced = AtomicBool::new(false);
@@ -396,6 +404,22 @@ impl Node {
             readiness: readiness.clone(),
             enforcement: if Kernel::missing_features().is_empty() { "tcx" } else { "clsact" },
         }
+    }
+}
+
+fn keeper(
+    args: &Args,
+    cluster: &Cluster,
+    serving: &Arc<Serving>,
+    names: watch::Receiver<BTreeSet<SanName>>,
+) -> LeafKeeper {
+    LeafKeeper {
+        client: cluster.client.clone(),
+        namespace: args.namespace.clone(),
+        node: args.node_name.clone(),
+        serving: Arc::clone(serving),
+        directory: args.certificate_directory.clone(),
+        names,
     }
 }
 

@@ -128,6 +128,7 @@ impl Metrics {
                 "guard_http2_errors_total",
                 "Violations of HTTP/2 by clients, as they were told",
                 &["scope", "code"],
+            )?,
             certificate_expiry: gauge(
                 "guard_certificate_expiry_timestamp_seconds",
                 "Until when the certificate shown to agents is valid; 0 without one",

@@ -1,13 +1,15 @@
 //! All agent pods of one node: from the API server's view of the node to one keeper per pod.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use guard_api::AGENT_LABEL;
 use guard_identity::PodUid;
 use guard_kernel::netns::Netns;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::PartialObjectMeta;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use tokio::sync::watch;
@@ -17,7 +19,7 @@ use tokio::time::Instant;
 use crate::changes::Watcher;
 use crate::keeper::{Announce, Keeper, LINGER, Surroundings, Wanted};
 use crate::lifecycle::Enforcement;
-use crate::pod::PodRecord;
+use crate::pod::{Judge, PodRecord};
 use crate::pod_cgroup::CgroupTree;
 use crate::processes;
 
@@ -33,7 +35,10 @@ pub struct Agents<E: Enforcement> {
     /// Pods named since the watch began anew.
     listed: HashSet<PodUid>,
     /// What calls itself a mirror is heard last: the pods that it may claim to be have their places by then.
-    mirrors: Vec<PodRecord>,
+    mirrors: Vec<(Arc<Pod>, PodRecord)>,
+    /// The labels of namespaces that have the agent label.
+    namespaces: HashMap<String, BTreeMap<String, String>>,
+    judge: Arc<dyn Judge>,
     keepers: JoinSet<PodUid>,
 }
 
@@ -41,6 +46,8 @@ pub struct Agents<E: Enforcement> {
 struct Known {
     /// The object's own uid. Another object that claims the same place on the node is refused, unless the place is its own.
     object: PodUid,
+    /// As it was seen last: its namespace's label may change what it is.
+    seen: Arc<Pod>,
     /// An earlier run has left it in the kernel: there was a label once.
     enrolled: bool,
     /// To its keeper, if it is an agent.
@@ -57,6 +64,7 @@ impl<E: Enforcement> Agents<E> {
         netns: Arc<Netns>,
         enforcement: Arc<E>,
         announce: Arc<dyn Announce>,
+        judge: Arc<dyn Judge>,
         enrolled: impl IntoIterator<Item = PodUid>,
     ) -> Result<Self, guard_kernel::Error> {
         let netns_id = netns.identity()?;
@@ -66,6 +74,8 @@ impl<E: Enforcement> Agents<E> {
             pods: HashMap::new(),
             listed: HashSet::new(),
             mirrors: Vec::new(),
+            namespaces: HashMap::new(),
+            judge,
             keepers: JoinSet::new(),
         })
     }
@@ -75,19 +85,32 @@ impl<E: Enforcement> Agents<E> {
     /// `synced` is called each time the API server has named them all.
     pub async fn run(self, client: Client, node: &str, synced: impl FnMut()) {
         let config = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
-        let pods = watcher(Api::<Pod>::all(client), config).default_backoff();
-        self.follow(pods, synced).await;
+        let pods = watcher(Api::<Pod>::all(client.clone()), config).default_backoff();
+        let labelled = watcher::Config::default().labels(AGENT_LABEL);
+        let namespaces = watcher(Api::<PartialObjectMeta<Namespace>>::all(client), labelled).default_backoff();
+        self.follow(namespaces, pods, synced).await;
     }
 
     async fn follow(
         mut self,
+        namespaces: impl Stream<Item = watcher::Result<watcher::Event<PartialObjectMeta<Namespace>>>>,
         pods: impl Stream<Item = watcher::Result<watcher::Event<Pod>>>,
         mut synced: impl FnMut(),
     ) {
-        let mut pods = std::pin::pin!(pods);
+        let (mut namespaces, mut pods) = (std::pin::pin!(namespaces), std::pin::pin!(pods));
+        let mut listing = HashMap::new();
+        // A pod that is an agent by its namespace would otherwise seem to have lost its label while no guard was watching.
+        let mut namespaces_known = false;
         loop {
             tokio::select! {
-                event = pods.next() => match event {
+                event = namespaces.next() => match event {
+                    Some(Ok(event)) => namespaces_known |= self.apply_namespace(event, &mut listing),
+                    Some(Err(error)) => {
+                        tracing::warn!(%error, "watching the namespaces with the agent label failed; the watch goes on by itself");
+                    }
+                    None => return,
+                },
+                event = pods.next(), if namespaces_known => match event {
                     Some(Ok(event)) => {
                         let done = matches!(event, watcher::Event::InitDone);
                         self.apply(event);
@@ -106,20 +129,80 @@ impl<E: Enforcement> Agents<E> {
         }
     }
 
+    /// Whether all labelled namespaces are known now.
+    fn apply_namespace(
+        &mut self,
+        event: watcher::Event<PartialObjectMeta<Namespace>>,
+        listing: &mut HashMap<String, BTreeMap<String, String>>,
+    ) -> bool {
+        let read = |namespace: PartialObjectMeta<Namespace>| {
+            (namespace.metadata.name.unwrap_or_default(), namespace.metadata.labels.unwrap_or_default())
+        };
+        match event {
+            watcher::Event::Init => listing.clear(),
+            watcher::Event::InitApply(namespace) => listing.extend([read(namespace)]),
+            watcher::Event::InitDone => {
+                let before = std::mem::replace(&mut self.namespaces, std::mem::take(listing));
+                let all: HashSet<String> = before.keys().chain(self.namespaces.keys()).cloned().collect();
+                for name in
+                    all.into_iter().filter(|name| before.get(name) != self.namespaces.get(name)).collect::<Vec<_>>()
+                {
+                    self.judge_anew(&name);
+                }
+                return true;
+            }
+            watcher::Event::Apply(namespace) => {
+                let (name, labels) = read(namespace);
+                if self.namespaces.get(&name) != Some(&labels) {
+                    self.namespaces.insert(name.clone(), labels);
+                    self.judge_anew(&name);
+                }
+            }
+            // Its label is gone, too, when the watch says so. Pods keep their guard.
+            watcher::Event::Delete(namespace) => {
+                let (name, _) = read(namespace);
+                self.namespaces.remove(&name);
+                self.judge_anew(&name);
+            }
+        }
+        false
+    }
+
+    /// The label of their namespace has changed.
+    fn judge_anew(&mut self, namespace: &str) {
+        let is_in = |known: &&Known| known.seen.metadata.namespace.as_deref() == Some(namespace);
+        let pods: Vec<_> = self.pods.values().filter(is_in).map(|known| Arc::clone(&known.seen)).collect();
+        for pod in pods {
+            if let Some(record) = self.understood(&pod) {
+                self.upsert(pod, record);
+            }
+        }
+    }
+
+    fn understood(&self, pod: &Pod) -> Option<PodRecord> {
+        let labels = pod.metadata.namespace.as_ref().and_then(|namespace| self.namespaces.get(namespace));
+        let none = BTreeMap::new();
+        PodRecord::judged(pod, labels.unwrap_or(&none), self.judge.as_ref())
+            .inspect_err(|error| {
+                tracing::warn!(name = ?pod.metadata.name, %error, "a pod of this node can't be understood");
+            })
+            .ok()
+    }
+
     fn apply(&mut self, event: watcher::Event<Pod>) {
         match event {
             watcher::Event::Init => {
                 self.listed.clear();
                 self.mirrors.clear();
             }
-            watcher::Event::InitApply(pod) => match understood(&pod) {
-                Some(record) if record.is_mirror() => self.mirrors.push(record),
-                Some(record) => self.upsert(record),
+            watcher::Event::InitApply(pod) => match self.understood(&pod) {
+                Some(record) if record.is_mirror() => self.mirrors.push((Arc::new(pod), record)),
+                Some(record) => self.upsert(Arc::new(pod), record),
                 None => {}
             },
             watcher::Event::Apply(pod) => {
-                if let Some(record) = understood(&pod) {
-                    self.upsert(record);
+                if let Some(record) = self.understood(&pod) {
+                    self.upsert(Arc::new(pod), record);
                 }
             }
             watcher::Event::Delete(pod) => match PodRecord::from_object(&pod) {
@@ -129,19 +212,20 @@ impl<E: Enforcement> Agents<E> {
             watcher::Event::InitDone => {
                 let mut mirrors = std::mem::take(&mut self.mirrors);
                 // The kubelet makes its own before anybody can know the uid.
-                mirrors.sort_by(|one, other| one.created.cmp(&other.created));
-                for mirror in mirrors {
-                    self.upsert(mirror);
+                mirrors.sort_by(|(_, one), (_, other)| one.created.cmp(&other.created));
+                for (object, mirror) in mirrors {
+                    self.upsert(object, mirror);
                 }
                 self.all_listed();
             }
         }
     }
 
-    fn upsert(&mut self, pod: PodRecord) {
+    fn upsert(&mut self, seen: Arc<Pod>, pod: PodRecord) {
         let uid = pod.node_uid.clone();
         let known = self.pods.entry(uid.clone()).or_insert_with(|| Known {
             object: pod.identity.uid.clone(),
+            seen: Arc::clone(&seen),
             enrolled: self.enrolled.remove(&uid),
             keeper: None,
         });
@@ -153,6 +237,7 @@ impl<E: Enforcement> Agents<E> {
             tracing::warn!(pod = %pod.identity, other = %known.object, "the pod takes its place on this node back from one that claimed it");
             known.object = pod.identity.uid.clone();
         }
+        known.seen = seen;
         self.listed.insert(uid.clone());
         match &known.keeper {
             Some(keeper) => {
@@ -211,20 +296,13 @@ impl<E: Enforcement> Agents<E> {
             // Ended, but the object is still there: were it to come back to life, its next change would find it without a keeper.
             known.enrolled = false;
             let last = known.keeper.take().map(|keeper| keeper.borrow().clone());
+            let seen = Arc::clone(&known.seen);
             // It was withdrawn, and was given a label of its own meanwhile.
             if let Some(Wanted { pod, withdrawn: true, .. }) = last {
-                self.upsert(pod);
+                self.upsert(seen, pod);
             }
         }
     }
-}
-
-fn understood(pod: &Pod) -> Option<PodRecord> {
-    PodRecord::from_object(pod)
-        .inspect_err(|error| {
-            tracing::warn!(name = ?pod.metadata.name, %error, "a pod of this node can't be understood");
-        })
-        .ok()
 }
 
 /// The object is gone; its last processes may not be, and its first may be about to start.

@@ -21,6 +21,6 @@ pub use cgroup2::{Cgroup2Error, mount_point};
 pub use keeper::Announce;
 pub use lifecycle::{Enforcement, Lifecycle, Notice, Stage};
 pub use network::{Network, Refusal};
-pub use pod::{PodError, PodRecord};
+pub use pod::{Judge, PodError, PodRecord, Violation};
 pub use pod_cgroup::{CgroupTree, PodCgroup, Qos};
 pub use processes::cgroup_ids;

@@ -116,7 +116,16 @@ impl<E: Enforcement> Lifecycle<E> {
         }
         let class = self.pod.class.clone().or(pod.class.clone());
         let labelled = self.pod.class.is_none() && class.is_some();
-        self.pod = PodRecord { class, ..pod };
+        // Its label is gone, and with it what was found wrong: nothing of that became right.
+        let violation = if pod.class.is_none() { self.pod.violation.clone() } else { pod.violation.clone() };
+        let judged_anew = violation != self.pod.violation;
+        self.pod = PodRecord { class, violation, ..pod };
+        if let (true, Stage::Guarded { id, .. } | Stage::Refused { id, refusal: Refusal::Unsafe { .. }, .. }) =
+            (judged_anew, &self.stage)
+        {
+            // The door closes with the stage; what follows from the new judgement, the next look at the network brings.
+            self.stage = Stage::CgroupAttached { id: *id };
+        }
         if let (true, Stage::Refused { id, refusal: Refusal::LabelRemoved, .. }) = (labelled, &self.stage) {
             self.stage = Stage::CgroupAttached { id: *id };
         }
@@ -150,6 +159,10 @@ impl<E: Enforcement> Lifecycle<E> {
         };
         if !self.pod.has_upstream_volume {
             return Ok(Some(self.refuse(id, Some(network.id), Refusal::CutOff)));
+        }
+        if let Some(violation) = &self.pod.violation {
+            let (rule, message) = (violation.rule.clone(), violation.message.clone());
+            return Ok(Some(self.refuse(id, Some(network.id), Refusal::Unsafe { rule, message })));
         }
         let workload =
             Arc::new(Workload { id, pod: self.pod.identity.clone(), class, labels: self.pod.labels.clone() });
@@ -200,6 +213,7 @@ impl Notice {
             Self::Refused(Refusal::Interface { .. }) => "AgentUnguardedInterface",
             Self::Refused(Refusal::LabelRemoved) => "AgentLabelRemoved",
             Self::Refused(Refusal::CutOff) => "AgentCutOff",
+            Self::Refused(Refusal::Unsafe { .. }) => "AgentUnsafe",
             Self::Failed { .. } => "AgentNotGuarded",
         }
     }

@@ -63,11 +63,22 @@ pub enum Refusal {
          deleted; recreate it, with or without the label"
     )]
     LabelRemoved,
+    /// Admission would have refused it.
+    #[error(
+        "the pod breaks the rule {rule} for agent pods, so it could get round the guard: {message}. It stays cut off from the control plane. \
+         Admission refuses such pods: look whether its policies and their bindings are in place (guard doctor), and recreate the pod"
+    )]
+    Unsafe {
+        /// The rule's name.
+        rule: String,
+        /// Why, and what to change.
+        message: String,
+    },
     /// The label came to a pod that was made without it.
     #[error(
-        "the pod got the label egressguard.io/agent without the guard's credentials (it has no volume egress-guard-upstream): it was made before \
-         the label, and its software trusts the cluster's CA instead of the guard's. Its connections to the control plane were cut and \
-         stay refused. Put the label on the template (or the namespace) and recreate the pod"
+        "the pod, or its namespace, got the label egressguard.io/agent after the pod was made: it lacks the guard's credentials (the volume \
+         egress-guard-upstream), and its software trusts the cluster's CA instead of the guard's. Its connections to the control plane were cut \
+         and stay refused. Put the label on the template of the Deployment, not on its pods (or on the namespace), and recreate the pod"
     )]
     CutOff,
 }

@@ -32,8 +32,27 @@ pub struct PodRecord {
     pub has_upstream_volume: bool,
     /// When the API server made the object.
     pub created: Option<Time>,
+    /// What makes it unsafe to guard, if anything does.
+    pub violation: Option<Violation>,
     /// The API server says that all its containers have ended for good. Others than the kubelet can write that, too.
     pub ended: bool,
+}
+
+/// A rule that a pod breaks: it could get round the guard, or at its credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The rule's name.
+    pub rule: String,
+    /// Why, and what to change.
+    pub message: String,
+}
+
+/// What the labels of a pod alone don't say.
+pub trait Judge: Send + Sync + 'static {
+    /// The pod's class, its namespace's label included. `namespace` holds that namespace's labels if it has the agent label, and else none.
+    fn class(&self, pod: &Pod, namespace: &BTreeMap<String, String>) -> Option<AgentClass>;
+    /// The first rule that the pod breaks. Asked of agents alone.
+    fn violation(&self, pod: &Pod, namespace: &BTreeMap<String, String>) -> Option<Violation>;
 }
 
 /// Why a pod object can't be understood.
@@ -79,10 +98,26 @@ impl PodRecord {
             qos: status.and_then(|status| Qos::parse(status.qos_class.as_deref()?)),
             host_network: spec.host_network == Some(true),
             has_upstream_volume: spec.volumes.iter().flatten().any(|volume| volume.name == UPSTREAM_VOLUME),
+            violation: None,
             created: metadata.creation_timestamp.clone(),
             ended: matches!(status.and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed")),
             identity,
         })
+    }
+
+    /// Reads the object as it stands in a namespace with these labels.
+    ///
+    /// A class by the namespace is shown among the pod's labels as well, as admission would have stamped it: policies select by them.
+    pub(crate) fn judged(pod: &Pod, namespace: &BTreeMap<String, String>, judge: &dyn Judge) -> Result<Self, PodError> {
+        let mut record = Self::from_object(pod)?;
+        if record.class.is_none()
+            && let Some(class) = judge.class(pod, namespace)
+        {
+            record.labels.insert(AGENT_LABEL.to_owned(), class.as_str().to_owned());
+            record.class = Some(class);
+        }
+        record.violation = record.class.as_ref().and_then(|_| judge.violation(pod, namespace));
+        Ok(record)
     }
 
     /// The object says that it stands for a pod with another uid: that of a static pod. Whoever may create pods can write that.

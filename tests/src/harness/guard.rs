@@ -1,5 +1,6 @@
 //! A guard as a node's own process, and what it tells of itself.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -27,12 +28,26 @@ pub struct GuardFiles {
     pub kubeconfig: PathBuf,
     /// `GuardPolicy` documents.
     pub deny_list: PathBuf,
-    /// PEM.
-    pub certificate: PathBuf,
-    /// PEM.
-    pub key: PathBuf,
+    /// What it shows to agents.
+    pub certificate: Certificate,
     /// What the cluster can't tell.
     pub config: PathBuf,
+    /// The settings of admission, by which it judges pods once more.
+    pub admission: Option<PathBuf>,
+}
+
+/// Where a guard has its certificate from.
+#[derive(Clone, Debug)]
+pub enum Certificate {
+    /// Two files, PEM.
+    Files {
+        /// The chain.
+        certificate: PathBuf,
+        /// Its key.
+        key: PathBuf,
+    },
+    /// It asks `guard control`, and keeps it in this folder.
+    Asked(PathBuf),
 }
 
 /// `guard node` on one node. It outlives nothing: dropped, it is killed.
@@ -65,6 +80,13 @@ impl Guard {
     /// Starts it and waits until it says that it is ready.
     #[track_caller]
     pub fn start(&self) {
+        self.spawn();
+        self.wait_until_ready();
+    }
+
+    /// Starts it.
+    #[track_caller]
+    pub fn spawn(&self) {
         let open = || OpenOptions::new().create(true).append(true).open(&self.log);
         let log = open().and_then(|out| Ok((out.try_clone()?, out))).expect("the guard's log");
         let mut command = self.node.command(&self.binary);
@@ -79,10 +101,8 @@ impl Guard {
             .args(["--cgroup-root", &self.node.cgroup_root])
             .arg("--deny-list")
             .arg(&self.files.deny_list)
-            .arg("--serving-certificate")
-            .arg(&self.files.certificate)
-            .arg("--serving-key")
-            .arg(&self.files.key)
+            .args(self.files.certificate.arguments())
+            .args(self.files.admission.iter().flat_map(|file| [OsStr::new("--admission"), file.as_os_str()]))
             .args(["--metrics-address", &METRICS.to_string()])
             .arg("--pin-directory")
             .arg(&self.pins)
@@ -96,6 +116,11 @@ impl Guard {
         let child = command.spawn().expect("starting the guard");
         std::fs::write(self.pid_file(), child.id().to_string()).expect("writing down the guard's process id");
         *self.process() = Some(child);
+    }
+
+    /// Waits until it says that it is ready.
+    #[track_caller]
+    pub fn wait_until_ready(&self) {
         eventually(&format!("the guard of {} to be ready", self.node.name), READY, || {
             let ended = self.process().as_mut().and_then(|child| child.try_wait().ok().flatten());
             assert!(ended.is_none(), "the guard ended: {ended:?}\n{}", self.log_tail());
@@ -105,6 +130,11 @@ impl Guard {
                 Err(error) => Err(format!("{error}\n{}", self.log_tail())),
             }
         });
+    }
+
+    /// What it says of its readiness.
+    pub fn readiness(&self) -> Result<String, String> {
+        self.ask("/readyz")
     }
 
     /// SIGKILL: no chance to tidy up.
@@ -186,6 +216,17 @@ impl Guard {
             Ok(answer)
         };
         NodeNetns::new(&self.node.netns).run(ask).map_err(|error| error.to_string())
+    }
+}
+
+impl Certificate {
+    fn arguments(&self) -> Vec<OsString> {
+        match self {
+            Self::Files { certificate, key } => {
+                vec!["--serving-certificate".into(), certificate.into(), "--serving-key".into(), key.into()]
+            }
+            Self::Asked(folder) => vec!["--certificate-directory".into(), folder.into()],
+        }
     }
 }
 

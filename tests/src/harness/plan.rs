@@ -86,6 +86,11 @@ impl PodPlan {
         Self { host_network: true, ..self }
     }
 
+    /// With another account than the agents'.
+    pub fn account(self, service_account: &'static str) -> Self {
+        Self { service_account, ..self }
+    }
+
     /// With a label.
     pub fn label(mut self, name: &str, value: &str) -> Self {
         self.labels[name] = json!(value);

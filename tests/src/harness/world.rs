@@ -10,7 +10,7 @@ use guard_certificates::{Authority, SanName};
 use serde_json::json;
 use xtask::cluster::{Cluster, Node};
 
-use super::guard::{Guard, GuardFiles};
+use super::guard::{Certificate, Guard, GuardFiles};
 use super::kubectl::run;
 use super::pod::finding;
 use super::{Agent, Arena, AuditLog, Kubectl, NodeNetns, Pod, PodPlan, Ring};
@@ -97,9 +97,12 @@ impl World {
         let files = GuardFiles {
             kubeconfig: kubeconfig(&kubectl, &cluster, &folder),
             deny_list: write(&folder, "deny.yaml", policies),
-            certificate: folder.join("serving.crt"),
-            key: folder.join("serving.key"),
+            certificate: Certificate::Files {
+                certificate: folder.join("serving.crt"),
+                key: folder.join("serving.key"),
+            },
             config: write(&folder, "config.yaml", &config()),
+            admission: None,
         };
         let guards: Vec<Guard> = cluster.nodes.iter().map(|node| Guard::new(&cluster, node, &binary, &files)).collect();
         for guard in &guards {
@@ -226,7 +229,7 @@ fn accounts(kubectl: &Kubectl, namespace: &str, ca: &str) {
         account("guard"),
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "egress-guard-ca", "namespace": namespace}, "data": {"ca.crt": ca}},
         {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "e2e-guard"}, "rules": [
-            {"apiGroups": [""], "resources": ["pods", "nodes", "services"], "verbs": watched},
+            {"apiGroups": [""], "resources": ["pods", "namespaces", "nodes", "services"], "verbs": watched},
             {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": watched},
             {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
         ]},

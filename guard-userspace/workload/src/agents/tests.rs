@@ -40,6 +40,17 @@ impl Enforcement for Fake {
     }
 }
 
+/// A namespace's label is a class.
+impl Judge for Fake {
+    fn class(&self, _: &Pod, namespace: &BTreeMap<String, String>) -> Option<guard_identity::AgentClass> {
+        namespace.get(AGENT_LABEL)?.parse().ok()
+    }
+
+    fn violation(&self, _: &Pod, _: &BTreeMap<String, String>) -> Option<crate::pod::Violation> {
+        None
+    }
+}
+
 impl Announce for Fake {
     fn announce(&self, _: &PodIdentity, _: &Notice) {}
 }
@@ -49,6 +60,7 @@ struct Node {
     root: tempfile::TempDir,
     fake: Arc<Fake>,
     events: mpsc::UnboundedSender<watcher::Event<Pod>>,
+    namespaces: mpsc::UnboundedSender<watcher::Event<PartialObjectMeta<Namespace>>>,
 }
 
 impl Node {
@@ -61,13 +73,17 @@ impl Node {
             Arc::new(Netns::current().unwrap()),
             Arc::clone(&fake),
             Arc::clone(&fake) as Arc<dyn Announce>,
+            Arc::clone(&fake) as Arc<dyn Judge>,
             enrolled.iter().map(|uid| uid.parse().unwrap()),
         )
         .unwrap();
         let (events, mut receiver) = mpsc::unbounded_channel();
         let stream = futures::stream::poll_fn(move |context| receiver.poll_recv(context).map(|event| event.map(Ok)));
-        tokio::spawn(agents.follow(stream, || {}));
-        Self { root, fake, events }
+        let (namespaces, mut labelled) = mpsc::unbounded_channel();
+        let known = futures::stream::poll_fn(move |context| labelled.poll_recv(context).map(|event| event.map(Ok)));
+        tokio::spawn(agents.follow(known, stream, || {}));
+        namespaces.send(watcher::Event::InitDone).expect("the agents listen");
+        Self { root, fake, events, namespaces }
     }
 
     fn send(&self, event: watcher::Event<Pod>) {
@@ -251,4 +267,38 @@ async fn the_guard_never_closes_itself() {
     node.wait_for(&["attach agent as agent"]).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(node.steps(), ["attach agent as agent"]);
+}
+
+fn namespace(labels: &serde_json::Value) -> PartialObjectMeta<Namespace> {
+    serde_json::from_value(json!({"metadata": {"name": "a", "labels": labels}})).expect("a namespace's metadata")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespaces_label_makes_agents_of_the_pods_that_are_there_and_of_those_that_come() {
+    let node = Node::start(&[]);
+    node.make_cgroup("early", true);
+    node.make_cgroup("late", true);
+    node.send(watcher::Event::Apply(pod("early", false)));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(node.steps(), [] as [&str; 0]);
+    node.namespaces.send(watcher::Event::Apply(namespace(&json!({"egressguard.io/agent": "ci"})))).unwrap();
+    node.wait_for(&["attach early as early"]).await;
+    node.send(watcher::Event::Apply(pod("late", false)));
+    node.wait_for(&["attach early as early", "attach late as late"]).await;
+    // Without the label, who was guarded stays so.
+    node.namespaces.send(watcher::Event::Delete(namespace(&json!({})))).unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    node.make_cgroup("after", true);
+    node.send(watcher::Event::Apply(pod("after", false)));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(node.steps(), ["attach early as early", "attach late as late"]);
+}
+
+#[test]
+fn the_class_of_its_namespace_shows_among_a_pods_labels() {
+    let record =
+        PodRecord::judged(&pod("x", false), &[(AGENT_LABEL.to_owned(), "ci".to_owned())].into(), &Fake::default());
+    let record = record.unwrap();
+    assert_eq!(record.class.map(|class| class.as_str().to_owned()).as_deref(), Some("ci"));
+    assert_eq!(record.labels.get(AGENT_LABEL).map(String::as_str), Some("ci"), "policies select by labels");
 }

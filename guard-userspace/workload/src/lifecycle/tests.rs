@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use guard_kernel::netns::Netns;
 
 use super::*;
+use crate::pod::Violation;
 
 /// Writes down what it was asked for; fails the steps that it is told to fail.
 #[derive(Default)]
@@ -184,4 +185,36 @@ fn nothing_is_opened_for_a_pod_that_is_not_attached() {
     let (fake, mut pod) = start(record());
     assert_eq!(pod.network_found(&cgroup(), &network(7)).unwrap(), None);
     assert_eq!(fake.steps(), [] as [&str; 0]);
+}
+
+fn unsafe_record() -> PodRecord {
+    let violation = Violation { rule: "host-pid".to_owned(), message: "hostPID shows the node's processes".to_owned() };
+    PodRecord { violation: Some(violation), ..record() }
+}
+
+#[test]
+fn a_pod_that_admission_would_have_refused_is_closed_and_the_rule_is_named() {
+    let (fake, mut pod) = start(unsafe_record());
+    pod.cgroup_found(&cgroup()).unwrap();
+    let notice = pod.network_found(&cgroup(), &network(7)).unwrap().unwrap();
+    assert_eq!(notice.reason(), "AgentUnsafe");
+    assert!(notice.message().contains("host-pid") && notice.message().contains("the node's processes"));
+    assert_eq!(fake.steps(), ["attach cgroup", "attach network"]);
+    assert!(pod.is_settled(network(7).id));
+}
+
+#[test]
+fn a_pod_that_becomes_unsafe_loses_its_door_and_gets_it_back_when_that_is_gone() {
+    let (fake, mut pod) = start(record());
+    pod.cgroup_found(&cgroup()).unwrap();
+    pod.network_found(&cgroup(), &network(7)).unwrap();
+    fake.steps();
+    pod.update(unsafe_record());
+    assert_eq!(fake.steps(), ["close door"]);
+    assert!(!pod.is_settled(network(7).id));
+    assert_eq!(pod.network_found(&cgroup(), &network(7)).unwrap().unwrap().reason(), "AgentUnsafe");
+    pod.update(PodRecord { class: None, violation: None, ..record() });
+    assert!(pod.is_settled(network(7).id), "taking the label off makes nothing right");
+    pod.update(record());
+    assert_eq!(pod.network_found(&cgroup(), &network(7)).unwrap(), Some(Notice::Guarded));
 }
