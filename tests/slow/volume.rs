@@ -1,6 +1,5 @@
 //! Much passes in little memory: a list of 500 MB from a real API server.
 
-use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
@@ -36,10 +35,9 @@ fn a_list_of_500_mb_passes_in_64_mb_of_memory() {
     let agent = world.pod(PodPlan::agent(unique("reader"), Agent("chatgpt")));
     let credentials = "/var/run/secrets/kubernetes.io/serviceaccount";
     for version in ["--http1.1", "--http2"] {
-        let guard = world.guard().process_id();
-        // proc(5): 5 makes the highest resident size so far the present one.
-        fs::write(format!("/proc/{guard}/clear_refs"), "5").expect("the guard runs");
-        let before = memory_peak(guard);
+        let guard = world.guard();
+        guard.forget_peak();
+        let before = guard.memory_peak();
         // The reader is slower than the API server writes.
         let read = format!(
             "curl -sS --max-time 150 {version} --cacert {credentials}/ca.crt -H \"Authorization: Bearer $(cat {credentials}/token)\" \
@@ -47,7 +45,7 @@ fn a_list_of_500_mb_passes_in_64_mb_of_memory() {
         );
         let mut reader = agent.start(["sh", "-c", &read]);
         let read: usize = reader.line(LONG).trim().parse().expect("a number of bytes");
-        let peak = memory_peak(guard);
+        let peak = guard.memory_peak();
         eprintln!("{version}: {} MB passed; the guard held {} MB, {} MB before", read >> 20, peak >> 20, before >> 20);
         assert!(read > OBJECTS * OBJECT_BYTES, "{version}: {read} bytes came through");
         assert!(peak < GUARD_BYTES, "{version}: the guard held {} MB while {} MB passed", peak >> 20, read >> 20);
@@ -65,13 +63,4 @@ fn create(kubectl: &Kubectl, object: &Value) {
     drop(stdin);
     let output = child.wait_with_output().expect("waiting for kubectl");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// In bytes.
-#[track_caller]
-fn memory_peak(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the guard runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("proc(5)");
-    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    kilobytes << 10
 }

@@ -3,11 +3,14 @@
 //! What the kernel must refuse is tried with all that a pod could have: a stack of its own over raw frames, dressed in every
 //! way that a careless parser mistakes for something else. The test decides by the certificate whom a try has met.
 
+pub mod attack;
 mod bind;
 mod connect;
 mod datagram;
 mod dressing;
 mod express;
+pub mod gets;
+mod http2;
 mod interface;
 mod lend;
 mod link;
@@ -109,6 +112,32 @@ enum Vector {
         #[arg(long)]
         connected: bool,
     },
+    /// Floods the API server's address, and says as JSON what it was told.
+    Attack {
+        #[arg(value_enum)]
+        attack: attack::Attack,
+        #[arg(long)]
+        to: SocketAddr,
+        /// What is asked for.
+        #[arg(long, default_value = "/version")]
+        path: String,
+        /// For how many seconds.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+    /// Asks the same again and again, and says as JSON how long each answer took.
+    Gets {
+        #[arg(long)]
+        to: SocketAddr,
+        #[arg(long, default_value = "/version")]
+        path: String,
+        /// For how many seconds.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Milliseconds between two.
+        #[arg(long, default_value_t = 10)]
+        pause: u64,
+    },
     /// Takes a socket from the one that lends it, and connects it if it isn't.
     Borrow {
         #[arg(long)]
@@ -185,6 +214,14 @@ fn run(command: &Command, met: Finding) -> io::Result<Finding> {
             wait()?;
             let answer = session.ask()?;
             Ok(Finding { answer: Some(answer), ..of_peer(met, peer) })
+        }
+        Vector::Attack { attack, to, path, seconds } => {
+            let damage = attack::run(*attack, *to, path, Duration::from_secs(*seconds))?;
+            Ok(answered(serde_json::to_string(&damage)?))
+        }
+        Vector::Gets { to, path, seconds, pause } => {
+            let latencies = gets::run(*to, path, Duration::from_secs(*seconds), Duration::from_millis(*pause))?;
+            Ok(answered(serde_json::to_string(&latencies)?))
         }
         Vector::Lend { to, at, connected } => lend::lend(at, *to, *connected, limit).map(|()| met),
         Vector::Borrow { to, at } => speak_on(lend::borrow(at, *to, limit)?, Speech::Tls, met),

@@ -117,6 +117,8 @@ pub struct Cluster {
     pub kubeconfig: PathBuf,
     /// The namespace of API server, etcd, controller-manager and scheduler.
     pub control_plane_netns: PathBuf,
+    /// The namespace of a second API server, with its endpoint.
+    pub second_api_server: Option<(PathBuf, SocketAddr)>,
     /// The nodes, in order.
     pub nodes: Vec<Node>,
     /// Service networks, IPv4 first.

@@ -289,7 +289,9 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        self.turns.spawn(self.cut.clone().run_until_cancelled_owned(self.polls.clone().count(stream)));
+        // Boxed before it is wrapped: each wrapper would have room for it twice.
+        let stream = self.polls.clone().count(Box::pin(stream));
+        self.turns.spawn(self.cut.clone().run_until_cancelled_owned(stream));
     }
 }
 

@@ -281,7 +281,7 @@ async fn deliver(context: &Arc<Context>, mut exchange: Exchange, forwarded: Forw
         let grace = context.proxy.config.timeouts.discard;
         let tunnel = Tunnel { client, upstream, switch, exchange, cut, drain, is_watch, grace };
         let turns = context.who.quota().turns.clone();
-        context.tunnels.spawn(async move { turns.run(tunnel.run()).await });
+        context.tunnels.spawn(async move { turns.run(Box::pin(tunnel.run())).await });
         return response.map(|_| ResponseBody::local(Bytes::new()));
     }
     let version = response.version();

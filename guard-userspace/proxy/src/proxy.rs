@@ -59,6 +59,6 @@ impl Proxy {
     /// Dropping the future cuts the connection with everything on it; the client sees no orderly end.
     pub async fn serve(self: &Arc<Self>, tcp: TcpStream, who: Arc<Handle>, drain: DrainSignal) {
         let turns = who.quota().turns.clone();
-        turns.run(connection::serve(self, tcp, who, drain)).await;
+        turns.run(Box::pin(connection::serve(self, tcp, who, drain))).await;
     }
 }

@@ -164,14 +164,22 @@ impl Quota {
     }
 
     /// Waits until a handshake may begin: bursts are spread, and only what would wait for longer than a handshake may take is
-    /// refused.
+    /// refused. Either is counted.
     pub(crate) async fn admit_handshake(&self, timeouts: &Timeouts) -> Option<OwnedSemaphorePermit> {
-        let deadline = Instant::now() + timeouts.handshake;
-        let place = timeout_at(deadline, Arc::clone(&self.handshakes).acquire_owned()).await;
-        let (Ok(Ok(place)), Some(turn)) = (place, self.handshake_rate.take_until(deadline)) else {
+        let begun = Instant::now();
+        let deadline = begun + timeouts.handshake;
+        let mut waits = false;
+        let mut place = Arc::clone(&self.handshakes).try_acquire_owned().ok();
+        if place.is_none() {
+            waits = true;
+            let free = timeout_at(deadline, Arc::clone(&self.handshakes).acquire_owned()).await;
+            place = free.ok().and_then(Result::ok);
+        }
+        let turn = place.and_then(|place| Some((place, self.handshake_rate.take_until(deadline)?)));
+        if waits || turn.as_ref().is_none_or(|(_, turn)| *turn > begun) {
             self.met(Limit::Handshakes);
-            return None;
-        };
+        }
+        let (place, turn) = turn?;
         sleep_until(turn).await;
         Some(place)
     }

@@ -21,6 +21,7 @@ pub struct PodPlan {
     host_network: bool,
     labels: Value,
     service_account: &'static str,
+    cpu_limit: Option<&'static str>,
 }
 
 /// An agent's class.
@@ -41,6 +42,7 @@ impl PodPlan {
             host_network: false,
             labels: json!({}),
             service_account: "agent",
+            cpu_limit: None,
         }
     }
 
@@ -58,6 +60,11 @@ impl PodPlan {
     pub fn without_gate(mut self) -> Self {
         self.gate = false;
         self
+    }
+
+    /// With so much of a processor and no more (`500m`).
+    pub fn cpu_limit(self, limit: &'static str) -> Self {
+        Self { cpu_limit: Some(limit), ..self }
     }
 
     /// On the node of this position.
@@ -110,6 +117,9 @@ impl PodPlan {
             "imagePullPolicy": "Never",
             "securityContext": {"privileged": self.privileged, "capabilities": {"add": self.capabilities}},
         });
+        if let Some(limit) = self.cpu_limit {
+            container["resources"] = json!({"limits": {"cpu": limit}});
+        }
         let mut spec = json!({
             "nodeName": nodes[self.node].name,
             "serviceAccountName": self.service_account,

@@ -1,12 +1,14 @@
 //! Who answers? A TLS handshake that trusts everybody and remembers whom it met.
 
 use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Whatever bytes travel on.
@@ -56,6 +58,24 @@ impl<S: Stream> Session<S> {
         }
         Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
     }
+}
+
+/// A session over TCP with this protocol, with whoever is there.
+pub(super) fn connect(tcp: TcpStream, alpn: &[u8]) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let mut config = ClientConfig::clone(&config());
+    config.alpn_protocols = vec![alpn.to_vec()];
+    // Every handshake a whole one.
+    config.resumption = Resumption::disabled();
+    let name = ServerName::try_from("kubernetes.default.svc").expect("a DNS name");
+    let connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    let mut stream = StreamOwned::new(connection, tcp);
+    while stream.conn.is_handshaking() {
+        let (read, written) = stream.conn.complete_io(&mut stream.sock)?;
+        if read == 0 && written == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(stream)
 }
 
 fn describe(certificate: &CertificateDer<'_>) -> io::Result<Peer> {

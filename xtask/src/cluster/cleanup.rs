@@ -96,7 +96,7 @@ pub(super) fn recorded(dir: &Path) -> Vec<Recorded> {
     fs::read(dir.join("processes.json")).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
-/// The machines of this cluster that have a namespace: `cp`, `n1`, …
+/// The machines of this cluster that have a namespace: `cp`, `cp2`, `n1`, …
 fn machines(name: &Name) -> Vec<String> {
     let prefix = name.netns("");
     let files = fs::read_dir(mounts::NETNS).into_iter().flatten().flatten();
@@ -109,7 +109,7 @@ fn machine_of(prefix: &str, file: &str) -> Option<String> {
     let node = machine
         .strip_prefix('n')
         .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()));
-    (machine == "cp" || node).then(|| machine.to_owned())
+    (machine == "cp" || machine == "cp2" || node).then(|| machine.to_owned())
 }
 
 /// The pods' namespaces, which containerd keeps under its state folder.
@@ -163,6 +163,7 @@ mod tests {
     #[test]
     fn another_clusters_namespaces_are_not_taken() {
         assert_eq!(machine_of("egress-a-", "egress-a-cp").as_deref(), Some("cp"));
+        assert_eq!(machine_of("egress-a-", "egress-a-cp2").as_deref(), Some("cp2"));
         assert_eq!(machine_of("egress-a-", "egress-a-n12").as_deref(), Some("n12"));
         for other in ["egress-a-b-cp", "egress-a-n1-cp", "egress-ab-cp", "egress-a-n", "egress-a-n1x", "other"] {
             assert_eq!(machine_of("egress-a-", other), None, "{other}");

@@ -1,6 +1,7 @@
 //! etcd, API server, controller-manager and scheduler, in the control plane's namespace.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -48,7 +49,8 @@ impl ControlPlane {
             "localhost",
         ];
         let loopback = ["127.0.0.1".parse()?, "::1".parse()?];
-        let addresses = [&[v4, v6], CLUSTER_IPS.as_slice(), &loopback].concat();
+        let second = network::second_api_server_addresses();
+        let addresses = [&[v4, v6], &second, CLUSTER_IPS.as_slice(), &loopback].concat();
         let url = format!("https://{v4}:6443");
         let config = |name: &str, user, group| -> Result<PathBuf> {
             let client = ca.client(name, &Subject { user, group })?;
@@ -104,13 +106,39 @@ impl ControlPlane {
 
     /// The API server, on both families, with its audit log on, as one that lacks these features.
     pub(super) fn start_api_server(&self, place: &Place<'_>, without: &[Feature]) -> Result<Recorded> {
+        let address = network::control_plane_addresses()[0];
+        let mut own = vec!["--etcd-servers=http://127.0.0.1:2379".to_owned(), flag("audit-log-path", &self.audit_log)];
+        own.extend(feature::flags_without(without));
+        self.start_one_api_server(place, "cp/kube-apiserver", address, own)
+    }
+
+    /// Another one beside it, which comes to etcd as from another machine, and has an audit log of its own.
+    pub(super) fn start_second_api_server(&self, place: &Place<'_>, without: &[Feature]) -> Result<Recorded> {
+        let mut own = vec![
+            format!("--etcd-servers=https://{}:2379", network::control_plane_addresses()[0]),
+            flag("etcd-cafile", self.ca.certificate()),
+            flag("etcd-certfile", &self.server.certificate),
+            flag("etcd-keyfile", &self.server.key),
+            flag("audit-log-path", self.dir.join("audit-2.log")),
+        ];
+        own.extend(feature::flags_without(without));
+        let address = network::second_api_server_addresses()[0];
+        self.start_one_api_server(place, "cp/kube-apiserver-2", address, own)
+    }
+
+    fn start_one_api_server(
+        &self,
+        place: &Place<'_>,
+        name: &str,
+        address: IpAddr,
+        own: Vec<String>,
+    ) -> Result<Recorded> {
         let policy = self.dir.join("audit-policy.json");
         fs::write(&policy, audit_policy().to_string()).with_context(|| format!("writing {}", policy.display()))?;
         let mut arguments = vec![
-            "--etcd-servers=http://127.0.0.1:2379".into(),
             "--bind-address=::".into(),
             "--secure-port=6443".into(),
-            format!("--advertise-address={}", network::control_plane_addresses()[0]),
+            format!("--advertise-address={address}"),
             format!("--service-cluster-ip-range={}", SERVICE_CIDRS.join(",")),
             flag("tls-cert-file", &self.server.certificate),
             flag("tls-private-key-file", &self.server.key),
@@ -134,12 +162,11 @@ impl ControlPlane {
             flag("proxy-client-cert-file", &self.front_proxy_client.certificate),
             flag("proxy-client-key-file", &self.front_proxy_client.key),
             flag("audit-policy-file", &policy),
-            flag("audit-log-path", &self.audit_log),
             // One file, unless a test writes gigabytes: what is compared with it must not rotate away.
             "--audit-log-maxsize=4000".into(),
         ];
-        arguments.extend(feature::flags_without(without));
-        place.start("cp/kube-apiserver", &self.binaries.join("kube-apiserver"), &arguments, &[])
+        arguments.extend(own);
+        place.start(name, &self.binaries.join("kube-apiserver"), &arguments, &[])
     }
 
     pub(super) fn start_controller_manager(&self, place: &Place<'_>) -> Result<Recorded> {

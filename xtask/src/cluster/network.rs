@@ -28,6 +28,11 @@ pub(super) fn control_plane_addresses() -> [IpAddr; 2] {
     fabric_addresses(0)
 }
 
+/// The addresses of the second API server, where there is one: a machine of its own on the fabric.
+pub(super) fn second_api_server_addresses() -> [IpAddr; 2] {
+    [IpAddr::V4(Ipv4Addr::new(172, 30, 0, 20)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0x30, 0, 0, 0, 0, 0, 0x20))]
+}
+
 /// The addresses of a node, counted from 0.
 pub(super) fn node_addresses(index: usize) -> [IpAddr; 2] {
     fabric_addresses(index + 1)
@@ -51,11 +56,13 @@ fn fabric_addresses(machine: usize) -> [IpAddr; 2] {
 /// The namespaces of a cluster.
 pub(super) struct Namespaces {
     pub(super) control_plane: PathBuf,
+    /// Of the second API server.
+    pub(super) second_api_server: Option<PathBuf>,
     pub(super) nodes: Vec<PathBuf>,
 }
 
 /// Makes the namespaces and joins them.
-pub(super) fn create(name: &Name, nodes: usize) -> Result<Namespaces> {
+pub(super) fn create(name: &Name, nodes: usize, api_servers: usize) -> Result<Namespaces> {
     let control_plane = netns::create(&name.netns("cp"))?;
     forwards(&control_plane)?;
     let [v4, v6] = control_plane_addresses();
@@ -71,7 +78,35 @@ pub(super) fn create(name: &Name, nodes: usize) -> Result<Namespaces> {
     // What the API server calls by ClusterIP (webhooks) goes by way of the first node, whose kube-proxy knows the way.
     let [v4, v6] = node_addresses(0);
     ip(name, "cp", &format!("route add {} via {v4}\nroute add {} via {v6}\n", SERVICE_CIDRS[0], SERVICE_CIDRS[1]))?;
-    Ok(Namespaces { control_plane, nodes })
+    let second_api_server = (api_servers > 1).then(|| join_second_api_server(name)).transpose()?;
+    Ok(Namespaces { control_plane, second_api_server, nodes })
+}
+
+/// Its way to pods leads through the first, its way to ClusterIPs through the first node.
+fn join_second_api_server(name: &Name) -> Result<PathBuf> {
+    let machine = "cp2";
+    let path = netns::create(&name.netns(machine))?;
+    ip(
+        name,
+        "cp",
+        &format!(
+            "link add {machine} type veth peer name eth0 netns {}\nlink set {machine} master fabric up\n",
+            name.netns(machine)
+        ),
+    )?;
+    let ([v4, v6], [gateway4, gateway6]) = (second_api_server_addresses(), control_plane_addresses());
+    let [node4, node6] = node_addresses(0);
+    ip(
+        name,
+        machine,
+        &format!(
+            "link set lo up\nlink set eth0 up\naddr add {v4}/24 dev eth0\naddr add {v6}/64 dev eth0 nodad\n\
+             route add default via {gateway4}\nroute add default via {gateway6}\n\
+             route add {} via {node4}\nroute add {} via {node6}\n",
+            SERVICE_CIDRS[0], SERVICE_CIDRS[1]
+        ),
+    )?;
+    Ok(path)
 }
 
 fn join(name: &Name, index: usize, nodes: usize) -> Result<PathBuf> {

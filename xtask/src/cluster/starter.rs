@@ -51,6 +51,15 @@ impl<'a> Starter<'a> {
                 .err()
                 .map(|error| last_line(&error)))
         })?;
+        if let Some((netns, endpoint)) = &self.cluster.second_api_server {
+            let place = Place { netns, ..place };
+            let second = self.record(control_plane.start_second_api_server(&place, without)?)?;
+            let server = format!("--server=https://{endpoint}");
+            self.wait("the second API server", &second, || {
+                let ask = ["get", "--raw=/readyz", "--request-timeout=10s", &server];
+                Ok(self.cluster.kubectl_output(ask).err().map(|error| last_line(&error)))
+            })?;
+        }
         self.record(control_plane.start_controller_manager(&place)?)?;
         self.record(control_plane.start_scheduler(&place)?)?;
         let objects = objects::api_server_over_ipv6().to_string();

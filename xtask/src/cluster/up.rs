@@ -31,6 +31,8 @@ pub struct UpOptions {
     pub nodes: usize,
     /// What its API server lacks.
     pub without: Vec<Feature>,
+    /// How many API servers: 1 or 2.
+    pub api_servers: usize,
 }
 
 /// Brings the cluster up, or finds that it is. What a crashed run of the same name left is cleaned up first.
@@ -40,6 +42,9 @@ pub fn up(paths: &Paths, options: &UpOptions, progress: &Progress) -> Result<Clu
     }
     if !(1..=network::MOST_NODES).contains(&options.nodes) {
         bail!("a cluster has 1 to {} nodes, not {}", network::MOST_NODES, options.nodes);
+    }
+    if !(1..=2).contains(&options.api_servers) {
+        bail!("a cluster has 1 or 2 API servers, not {}", options.api_servers);
     }
     let _lock = super::hold(paths, &options.name)?;
     if let Some(cluster) = running(paths, options)? {
@@ -67,6 +72,9 @@ fn running(paths: &Paths, options: &UpOptions) -> Result<Option<Cluster>> {
     if cluster.nodes.len() != options.nodes {
         bail!("cluster {} is up with {} nodes: `cluster down` first", options.name, cluster.nodes.len());
     }
+    if cluster.second_api_server.is_some() != (options.api_servers > 1) {
+        bail!("cluster {} is up with another number of API servers: `cluster down` first", options.name);
+    }
     Ok(Some(cluster))
 }
 
@@ -86,7 +94,7 @@ fn start_all(
     sysctl::remember(Path::new(mounts::OURS))?;
     let control_plane = ControlPlane::prepare(&dir, binaries)?;
     let hierarchies = Hierarchies::find()?;
-    let namespaces = network::create(&options.name, options.nodes)?;
+    let namespaces = network::create(&options.name, options.nodes, options.api_servers)?;
     let cluster = describe(&options.name, &control_plane, namespaces, &hierarchies);
     images::list(&cluster, archives)?;
     let prepared = prepare_nodes(&cluster, &control_plane, &hierarchies)?;
@@ -129,6 +137,9 @@ fn describe(name: &Name, control_plane: &ControlPlane, namespaces: Namespaces, h
         audit_log: control_plane.audit_log.clone(),
         kubeconfig: control_plane.admin.clone(),
         control_plane_netns: namespaces.control_plane,
+        second_api_server: namespaces
+            .second_api_server
+            .map(|path| (path, SocketAddr::new(network::second_api_server_addresses()[0], 6443))),
         nodes,
         service_cidrs: SERVICE_CIDRS.map(str::to_owned).to_vec(),
         pod_cidrs: POD_CIDRS.map(str::to_owned).to_vec(),

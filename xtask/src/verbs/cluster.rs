@@ -32,6 +32,9 @@ enum What {
         /// What its API server shall lack, as older ones do
         #[arg(long, value_delimiter = ',')]
         without: Vec<Feature>,
+        /// How many API servers (1 or 2), on one etcd
+        #[arg(long, default_value_t = 1)]
+        api_servers: usize,
         #[command(flatten)]
         which: Which,
     },
@@ -61,8 +64,9 @@ enum What {
 
 pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: Arguments) -> Result<ExitCode> {
     match arguments.what {
-        What::Up { nodes, without, which } => {
-            let cluster = cluster::up(paths, &UpOptions { name: which.name, nodes, without }, progress)?;
+        What::Up { nodes, without, api_servers, which } => {
+            let options = UpOptions { name: which.name, nodes, without, api_servers };
+            let cluster = cluster::up(paths, &options, progress)?;
             say(format_args!("kubeconfig: {}", cluster.kubeconfig.display()));
             say(format_args!("audit log:  {}", cluster.audit_log.display()));
             say(format_args!("try:        cargo xtask cluster kubectl --name {} get nodes -o wide", cluster.name));

@@ -23,7 +23,8 @@ pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> 
     setup::setup(paths, progress)?;
     build::build(paths, Profile::Dev, progress)?;
     let name = Name::new("demo")?;
-    let cluster = cluster::up(paths, &UpOptions { name: name.clone(), nodes: 2, without: Vec::new() }, progress)?;
+    let options = UpOptions { name: name.clone(), nodes: 2, without: Vec::new(), api_servers: 1 };
+    let cluster = cluster::up(paths, &options, progress)?;
     images::refresh(paths, &cluster, progress)?;
     let shown = show(paths, &cluster, arguments.keep);
     if arguments.keep {

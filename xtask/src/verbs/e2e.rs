@@ -20,6 +20,9 @@ const LIMIT: Duration = Duration::from_mins(20);
 /// Enough for what goes from node to node.
 const NODES: usize = 2;
 
+/// The areas that lose one.
+const WITH_TWO_API_SERVERS: [&str; 1] = ["api_servers"];
+
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Which area; without one, the areas are listed
@@ -74,29 +77,8 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     /// Brings a cluster up, runs the area, and takes the cluster down, however the tests end.
     pub(crate) fn against_a_fresh_cluster(&self) -> Result<Counts> {
-        cluster::sweep(self.paths, self.progress)?;
-        let name = fresh_name(&self.area.name)?;
-        cluster::own(self.paths, &name)?;
-        let cluster = cluster::up(
-            self.paths,
-            &UpOptions { name: name.clone(), nodes: NODES, without: self.area.without.clone() },
-            self.progress,
-        )?;
-        let result = self.against(&cluster);
-        let failed = !result.as_ref().is_ok_and(|counts| counts.failed == 0);
-        if self.keep {
-            cluster::disown(self.paths, &name)?;
-            self.progress.note(&format!("cluster {name} stays up: cargo xtask cluster down --name {name}"));
-            return result;
-        }
-        if failed {
-            keep_logs(self.paths, &cluster, self.progress);
-        }
-        // The tests' own error comes first, but a cluster that can't be taken down is a failure too.
-        let down = cluster::down(self.paths, &name).and_then(|()| cluster::disown(self.paths, &name));
-        let counts = result?;
-        down.with_context(|| format!("after the tests of area {}", self.area.name))?;
-        Ok(counts)
+        let passed = |counts: &Counts| counts.failed == 0;
+        on_a_cluster(self.paths, self.progress, self.area, self.keep, |cluster| self.against(cluster), passed)
     }
 
     fn against(&self, cluster: &Cluster) -> Result<Counts> {
@@ -124,6 +106,52 @@ impl Run<'_> {
         }
         Ok(counts)
     }
+}
+
+/// Brings a cluster up, does `work`, and takes the cluster down, however that ends.
+pub(crate) fn on_a_fresh_cluster(
+    paths: &Paths,
+    progress: &Progress,
+    part: &Part,
+    work: impl FnOnce(&Cluster) -> Result<()>,
+) -> Result<()> {
+    let work = |cluster: &Cluster| {
+        images::refresh(paths, cluster, progress)?;
+        work(cluster)
+    };
+    on_a_cluster(paths, progress, part, false, work, |()| true)
+}
+
+/// With `keep` the cluster stays up; where `work` did not go well, its logs stay.
+fn on_a_cluster<T>(
+    paths: &Paths,
+    progress: &Progress,
+    part: &Part,
+    keep: bool,
+    work: impl FnOnce(&Cluster) -> Result<T>,
+    went_well: impl FnOnce(&T) -> bool,
+) -> Result<T> {
+    cluster::sweep(paths, progress)?;
+    let name = fresh_name(&part.name)?;
+    cluster::own(paths, &name)?;
+    let api_servers = if WITH_TWO_API_SERVERS.contains(&part.name.as_str()) { 2 } else { 1 };
+    let options = UpOptions { name: name.clone(), nodes: NODES, without: part.without.clone(), api_servers };
+    let cluster = cluster::up(paths, &options, progress)?;
+    let result = work(&cluster);
+    let failed = !result.as_ref().is_ok_and(went_well);
+    if keep {
+        cluster::disown(paths, &name)?;
+        progress.note(&format!("cluster {name} stays up: cargo xtask cluster down --name {name}"));
+        return result;
+    }
+    if failed {
+        keep_logs(paths, &cluster, progress);
+    }
+    // The work's own error comes first, but a cluster that can't be taken down is a failure too.
+    let down = cluster::down(paths, &name).and_then(|()| cluster::disown(paths, &name));
+    let done = result?;
+    down.with_context(|| format!("after {}", part.name))?;
+    Ok(done)
 }
 
 /// `e2e-` and a part of the area's name, with a number that no cluster of another run has.

@@ -7,7 +7,7 @@
 
 use std::{
     collections::VecDeque,
-    pin::pin,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Wake, Waker},
 };
@@ -69,9 +69,8 @@ impl Turns {
         Self(Arc::new(Shared { at_once, line: Mutex::default() }))
     }
 
-    /// Runs `future`, each poll of it in a turn.
-    pub(crate) async fn run<F: Future>(&self, future: F) -> F::Output {
-        let mut future = pin!(future);
+    /// Runs `future`, each poll of it in a turn. Boxed, for what takes a future and runs it has room for it twice.
+    pub(crate) async fn run<F: Future>(&self, mut future: Pin<Box<F>>) -> F::Output {
         let place = Place::new(self);
         let waker = Waker::from(Arc::clone(&place.0));
         std::future::poll_fn(|cx| {
@@ -83,7 +82,7 @@ impl Turns {
 
     /// Spawns `future`, each poll of it in a turn.
     pub(crate) fn spawn(&self, future: impl Future<Output: Send> + Send + 'static) {
-        let turns = self.clone();
+        let (turns, future) = (self.clone(), Box::pin(future));
         tokio::spawn(async move {
             turns.run(future).await;
         });
@@ -229,7 +228,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::{
-        pin::Pin,
         sync::atomic::{AtomicUsize, Ordering},
         time::Duration,
     };
@@ -245,7 +243,7 @@ mod tests {
                 let (turns, running, most) = (turns.clone(), Arc::clone(&running), Arc::clone(&most));
                 tokio::spawn(async move {
                     turns
-                        .run(async {
+                        .run(Box::pin(async {
                             for _ in 0..20 {
                                 let now = running.fetch_add(1, Ordering::SeqCst) + 1;
                                 most.fetch_max(now, Ordering::SeqCst);
@@ -253,7 +251,7 @@ mod tests {
                                 running.fetch_sub(1, Ordering::SeqCst);
                                 tokio::task::yield_now().await;
                             }
-                        })
+                        }))
                         .await;
                 })
             })
@@ -268,7 +266,7 @@ mod tests {
     #[tokio::test]
     async fn a_turn_of_one_who_is_gone_goes_to_the_next() {
         let turns = Turns::new(1);
-        let idle = || Box::pin(turns.run(std::future::pending::<()>()));
+        let idle = || Box::pin(turns.run(Box::pin(std::future::pending::<()>())));
         let cx = &mut Context::from_waker(Waker::noop());
         // Called as it comes, and never polled again; the others are in line.
         let first = Place::new(&turns);
@@ -313,11 +311,11 @@ mod tests {
         let before = polls.load(Ordering::SeqCst);
         let after = tokio::spawn(async move {
             other
-                .run(async {
+                .run(Box::pin(async {
                     for _ in 0..10 {
                         again().await;
                     }
-                })
+                }))
                 .await;
             polls.load(Ordering::SeqCst)
         });

@@ -7,6 +7,7 @@ mod identity;
 mod lines;
 mod network;
 mod proxy;
+mod raw_api;
 mod server;
 
 pub(crate) use body::{Piece, TestBody, empty, full, stream};
@@ -15,6 +16,7 @@ pub(crate) use identity::{AGENT_TOKEN, Credentials, Recorder, Verifier, workload
 pub(crate) use lines::Lines;
 pub(crate) use network::{enter_own_network, lose_packets};
 pub(crate) use proxy::{Bed, BedOptions};
+pub(crate) use raw_api::{RawApi, STATUS_200, goaway};
 pub(crate) use server::{Api, ApiOptions, Handler, certify, handler, ok, status};
 
 use std::time::Duration;

@@ -4,7 +4,9 @@
 
 mod bed;
 
+mod api_servers;
 mod drain;
+mod goaway;
 mod headers;
 mod hostile;
 mod hostile_answers;

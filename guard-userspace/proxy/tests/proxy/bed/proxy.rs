@@ -48,7 +48,8 @@ pub(crate) struct Bed {
     pub(crate) drain: Drain,
     connections: Arc<Mutex<JoinSet<()>>>,
     _accepting: JoinSet<()>,
-    _addresses: watch::Sender<Vec<SocketAddr>>,
+    /// Of the API servers.
+    pub(crate) addresses: watch::Sender<Vec<SocketAddr>>,
 }
 
 impl Bed {
@@ -106,7 +107,7 @@ impl Bed {
             drain,
             connections,
             _accepting: accepting,
-            _addresses: addresses_sender,
+            addresses: addresses_sender,
         }
     }
 

@@ -9,26 +9,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::bed::*;
+use crate::bed::{
+    frames::{
+        PREFACE,
+        flag::{END_HEADERS, END_STREAM},
+        frame,
+        kind::{CONTINUATION, DATA, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE},
+    },
+    *,
+};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 const ENHANCE_YOUR_CALM: u32 = 11;
 const REFUSED_STREAM: u32 = 7;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
 
 /// `:method`, `:scheme`, `:path` and `:authority`, by the static table and literals (RFC 7541), and the token.
 fn head(method: &str, path: &str) -> Vec<u8> {
@@ -101,7 +93,7 @@ fn frames(mut bytes: &[u8]) -> Vec<(u8, u32, Vec<u8>)> {
     frames
 }
 
-fn goaway(frames: &[(u8, u32, Vec<u8>)]) -> Option<u32> {
+fn farewell(frames: &[(u8, u32, Vec<u8>)]) -> Option<u32> {
     let payload = frames.iter().rev().find(|(kind, ..)| *kind == GOAWAY).map(|(.., payload)| payload)?;
     Some(u32::from_be_bytes(payload[4..8].try_into().unwrap()))
 }
@@ -141,7 +133,7 @@ async fn floods_of_frames_end_with_enhance_your_calm_and_hurt_nobody_else() {
     for (what, limit, next) in floods {
         let before = met(&bed, limit);
         let received = Raw::connect(&bed).await.flood(next).await;
-        assert_eq!(goaway(&received), Some(ENHANCE_YOUR_CALM), "{what}");
+        assert_eq!(farewell(&received), Some(ENHANCE_YOUR_CALM), "{what}");
         assert!(met(&bed, limit) > before, "{what}");
         // The account is the workload's: it fills again for its next connection.
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -162,7 +154,7 @@ async fn requests_that_are_taken_back_cost_the_api_server_no_more_than_the_limit
         [begun, frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
     };
     let received = Raw::connect(&bed).await.flood(next).await;
-    assert_eq!(goaway(&received), Some(ENHANCE_YOUR_CALM));
+    assert_eq!(farewell(&received), Some(ENHANCE_YOUR_CALM));
     // Four seconds' worth at once, and what comes in the meantime.
     assert!(api.seen().len() < 100, "{} requests", api.seen().len());
 }
@@ -211,7 +203,7 @@ async fn streams_above_the_limit_are_refused_and_those_below_go_on() {
         }
     })
     .await;
-    assert_eq!(goaway(&frames(&received)), None);
+    assert_eq!(farewell(&frames(&received)), None);
 }
 
 #[tokio::test]
@@ -221,7 +213,7 @@ async fn a_head_that_does_not_end_in_time_is_told_so() {
     let bed = Bed::with(&api, BedOptions { timeouts, ..BedOptions::default() }).await;
     let mut raw = Raw::connect(&bed).await;
     raw.send(&frame(HEADERS, 0, 1, &head("GET", "/version"))).await;
-    assert_eq!(goaway(&raw.rest().await), Some(ENHANCE_YOUR_CALM));
+    assert_eq!(farewell(&raw.rest().await), Some(ENHANCE_YOUR_CALM));
 
     let mut tls = raw_tls(bed.address, &bed.roots, &ClientOptions::http11()).await.unwrap();
     tls.write_all(b"GET /version HTTP/1.1\r\nHost:").await.unwrap();
@@ -243,6 +235,6 @@ async fn an_idle_client_that_does_not_go_when_told_is_cut() {
     let bed = Bed::with(&api, BedOptions { timeouts, ..BedOptions::default() }).await;
     let raw = Raw::connect(&bed).await;
     let received = raw.rest().await;
-    assert_eq!(goaway(&received), Some(0));
+    assert_eq!(farewell(&received), Some(0));
     until("no connection", || bed.open_connections() == 0).await;
 }
