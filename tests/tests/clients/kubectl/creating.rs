@@ -1,12 +1,19 @@
 //! `create` in all its forms, `run` and `expose` of what stands still.
 
+use std::time::Duration;
+
+use guard_certificates::{Authority, SanName};
+
 use super::row::same_in_turn;
 
 #[test]
 fn create_configmap_and_secret() {
-    same_in_turn(
-        "row-create-data",
-        r"
+    let authority = Authority::new_in_memory().expect("a certificate authority");
+    let name = [SanName::Dns("web.example".into())];
+    let leaf = authority.issue_leaf(&name, Duration::from_hours(1)).expect("a leaf");
+    let files =
+        format!("cat > tls.crt <<END\n{}END\ncat > tls.key <<END\n{}END", leaf.certificate_pem(), **leaf.key_pem());
+    let script = r"
 printf 'x=1\ny=2\n' > env; echo one > one; mkdir folder; echo two > folder/two; head -c 300 /bin/busybox > binary
 kubectl create configmap literals --from-literal=a=1 --from-literal=b=2
 kubectl create configmap files --from-file=one --from-file=renamed=one --from-file=folder
@@ -18,9 +25,11 @@ kubectl create configmap
 kubectl create secret generic opaque --from-literal=password=hunter2 --from-file=one --type=example.com/kind
 kubectl create secret docker-registry pull --docker-server=registry.example --docker-username=me --docker-password=secret
 kubectl create secret tls missing --cert=none --key=none
+kubectl create secret tls swapped --cert=tls.key --key=tls.crt
+kubectl create secret tls web --cert=tls.crt --key=tls.key
 kubectl get configmap,secret --selector='!x' -o yaml --field-selector=metadata.name!=kube-root-ca.crt --show-managed-fields
-",
-    );
+";
+    same_in_turn("row-create-data", &format!("{files}\n{script}"));
 }
 
 #[test]
