@@ -29,6 +29,11 @@ pub(crate) struct SizeReader {
 
 impl SizeReader {
     pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        // Of a piece that is at fault nothing is told, now or with another one.
+        self.find(bytes).inspect_err(|_| self.found.clear())
+    }
+
+    fn find(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         for byte in bytes {
             let between = self.held.is_empty();
             if between && byte.is_ascii_whitespace() {

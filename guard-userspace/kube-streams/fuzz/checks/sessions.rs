@@ -121,7 +121,9 @@ fn frame_anew(protocol: &Protocol, said: &[(Side, &[u8])]) {
     for (side, bytes) in said {
         let mut buffer = bytes.to_vec();
         if *side == Side::Client {
-            let (one, two) = (here.pass(*side, &mut buffer, &mut |_| {}), there.pass(*side, &mut buffer, &mut |_| {}));
+            let one = here.pass(*side, &mut buffer, &mut |_| {});
+            // What is at fault is not restored: it goes nowhere.
+            let two = there.pass(*side, &mut bytes.to_vec(), &mut |_| {});
             assert_eq!(one, two);
             if one.is_err() {
                 return;
