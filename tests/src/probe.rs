@@ -17,6 +17,7 @@ mod link;
 mod option;
 mod packet_socket;
 mod patience;
+mod raw;
 mod stack;
 mod tls;
 mod tunnel;
@@ -59,6 +60,12 @@ enum Vector {
         way: connect::Way,
         #[arg(long, value_enum, default_value = "tls")]
         speak: Speech,
+    },
+    /// HTTP as it is written: each line of standard input is bytes in hexadecimal, for a TLS connection of its own. Answers with a
+    /// JSON array of what came back.
+    RawHttp {
+        #[arg(long)]
+        to: SocketAddr,
     },
     /// What `getpeername` says of a connection.
     PeerName {
@@ -200,6 +207,10 @@ fn run(command: &Command, met: Finding) -> io::Result<Finding> {
     let answered = |answer: String| Finding { answer: Some(answer), ..met.clone() };
     match &command.vector {
         Vector::Connect { to, way, speak } => speak_on(connect::open(*to, *way, limit)?, *speak, met),
+        Vector::RawHttp { to } => {
+            let answers = raw::ask_each(*to, limit)?;
+            Ok(answered(serde_json::to_string(&answers).expect("strings are JSON")))
+        }
         Vector::PeerName { to } => Ok(answered(connect::peer_name(*to, limit)?.to_string())),
         Vector::Datagram { to, way } => Ok(answered(datagram::ask(*to, *way, limit)?)),
         Vector::Flood { to, times } => Ok(answered(datagram::flood(*to, *times)?.to_string())),

@@ -1,5 +1,6 @@
 //! The API server's own audit log: what really reached it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -40,6 +41,16 @@ pub struct User {
     /// Its name.
     #[serde(default)]
     pub username: String,
+    /// What else the token says.
+    #[serde(default)]
+    extra: BTreeMap<String, Vec<String>>,
+}
+
+impl User {
+    /// The pod that its token is bound to.
+    pub fn pod(&self) -> Option<&str> {
+        self.extra.get("authentication.kubernetes.io/pod-name")?.first().map(String::as_str)
+    }
 }
 
 impl AuditLog {

@@ -11,6 +11,9 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+/// Bytes of an answer that are kept.
+const MOST: u64 = 64 << 10;
+
 /// Whatever bytes travel on.
 pub(super) trait Stream: Read + Write {}
 
@@ -57,6 +60,17 @@ impl<S: Stream> Session<S> {
             line.push(byte[0]);
         }
         Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
+    }
+
+    /// Sends these bytes and returns all that comes, however it ends.
+    pub(super) fn exchange(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = rustls::Stream::new(&mut self.connection, &mut self.stream);
+        let mut answer = Vec::new();
+        // The other side may close before it has read everything, or reset: what came is the answer.
+        if stream.write_all(bytes).and_then(|()| stream.flush()).is_ok() {
+            let _ = stream.take(MOST).read_to_end(&mut answer);
+        }
+        answer
     }
 }
 
