@@ -8,6 +8,8 @@ use guard_e2e::harness::World;
 mod kubectl;
 #[path = "clients/sdk.rs"]
 mod sdk;
+#[path = "clients/streams.rs"]
+mod streams;
 
 /// Agents of the class `hindered` are denied what the rules say; every other class is allowed everything.
 const POLICIES: &str = "
@@ -21,6 +23,11 @@ spec:
       match: {verbs: [create, get], resources: [pods/exec], names: ['vault*']}
       action: Deny
       message: The vault is closed.
+    # kubectl asks by GET for a WebSocket, and by POST for SPDY.
+    - name: no-websocket-into-the-fallback
+      match: {verbs: [get], resources: [pods/exec], names: ['fallback*']}
+      action: Deny
+      message: Not by WebSocket.
 ";
 
 /// Shared by all tests: one cluster, one guard on each node.
