@@ -1,6 +1,5 @@
 //! A gigabyte by `kubectl cp`, both ways, in little memory of the guard's.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use guard_e2e::harness::{Agent, Pod, PodPlan, World};
@@ -20,13 +19,12 @@ fn a_gigabyte_is_copied_both_ways_in_64_mb_of_memory() {
     let original = sum(&agent, "/tmp/original");
     for websockets in ["true", "false"] {
         for (from, to) in [("/tmp/original", "copied:/tmp/there"), ("copied:/tmp/there", "/tmp/back")] {
-            let guard = world.guard_of(&agent).process_id();
-            // proc(5): 5 makes the highest resident size so far the present one.
-            fs::write(format!("/proc/{guard}/clear_refs"), "5").expect("the guard runs");
+            let guard = world.guard_of(&agent);
+            guard.forget_peak();
             let start = Instant::now();
             let copy = format!("KUBECTL_REMOTE_COMMAND_WEBSOCKETS={websockets} kubectl cp {from} {to}");
             agent.start(["sh", "-c", &copy]).wait(LONG).ok();
-            let peak = memory_peak(guard);
+            let peak = guard.memory_peak();
             let took = start.elapsed().as_secs_f64();
             eprintln!("WebSocket {websockets}, {from} to {to}: {took:.0} s; the guard held {} MB", peak >> 20);
             assert!(peak < GUARD_BYTES, "the guard held {} MB", peak >> 20);
@@ -36,13 +34,4 @@ fn a_gigabyte_is_copied_both_ways_in_64_mb_of_memory() {
         target.sh("rm /tmp/there").ok();
         agent.sh("rm /tmp/back").ok();
     }
-}
-
-/// In bytes.
-#[track_caller]
-fn memory_peak(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the guard runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("proc(5)");
-    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    kilobytes << 10
 }

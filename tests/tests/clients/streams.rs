@@ -95,25 +95,6 @@ fn binary_output_and_input_are_the_same_to_the_byte() {
 }
 
 #[test]
-fn a_terminal_has_its_size_and_learns_of_another() {
-    let _ = target();
-    for (websockets, ..) in TRANSPORTS {
-        // `script` makes a terminal for kubectl, whose size is then changed under it.
-        let remote = "while sleep 0.3; do stty size; done";
-        let local = format!(
-            "stty cols 111 rows 33; (sleep 3; stty cols 99 rows 22 < /dev/tty) & timeout 30 kubectl exec -it streamed -- sh -c \"{remote}\""
-        );
-        let mut session = agent().start([
-            "sh",
-            "-c",
-            &format!("export KUBECTL_REMOTE_COMMAND_WEBSOCKETS={websockets}; script -q -c '{local}' /dev/null"),
-        ]);
-        session.line_with("33 111", SOON);
-        session.line_with("22 99", SOON);
-    }
-}
-
-#[test]
 fn attach_carries_both_ways() {
     for (websockets, protocol, _) in TRANSPORTS {
         let name = unique("attached");

@@ -43,8 +43,36 @@ print(session.read_stdout().strip(), session.read_stderr().strip(), session.retu
     assert_eq!(out.trim(), "got hello oh 5");
     if pod.node.name == super::agent().node.name {
         let line = line(from, |line| with(target, "exec")(line) && line["pod"] == *pod.name);
-        assert_eq!((&line["protocol"], &line["exit"]), (&"v4.channel.k8s.io".into(), &5.into()), "{line}");
+        assert_eq!((&line["protocol"], &line["exit"]), (&"v5.channel.k8s.io".into(), &5.into()), "{line}");
     }
+}
+
+#[test]
+fn a_terminal_has_its_size_and_learns_of_another() {
+    let pod = WORLD.pod(PodPlan::agent(unique("python-tty"), Agent("unhindered")).image(images::AGENT_PYTHON));
+    let program = format!(
+        r#"
+import json, time
+from kubernetes import client, config
+from kubernetes.stream import stream
+from kubernetes.stream.ws_client import RESIZE_CHANNEL
+config.load_incluster_config()
+command = ["sh", "-c", "while sleep 0.2; do stty size; done"]
+session = stream(client.CoreV1Api().connect_get_namespaced_pod_exec, "{target}", "{space}", command=command, stdin=True,
+    stdout=True, tty=True, _preload_content=False)
+for rows, columns in [(33, 111), (22, 99)]:
+    session.write_channel(RESIZE_CHANNEL, json.dumps({{"Height": rows, "Width": columns}}))
+    end = time.time() + 60
+    said = ""
+    while "%d %d" % (rows, columns) not in said and time.time() < end:
+        session.update(timeout=1)
+        said += session.read_stdout(timeout=1) or ""
+    print("%d %d" % (rows, columns) in said)
+"#,
+        space = WORLD.namespace,
+        target = target().name
+    );
+    assert_eq!(pod.exec_with_input(["python3", "-"], &program).ok(), "True\nTrue\n");
 }
 
 #[test]
