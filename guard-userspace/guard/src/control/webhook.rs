@@ -51,6 +51,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The webhook's part of the command line.
 #[derive(Debug, clap::Args)]
+#[group(id = "webhook")]
 pub(super) struct Args {
     /// The settings of admission (the chart's admission.yaml).
     #[arg(long)]

@@ -1,7 +1,16 @@
-//! Admission: which APIs there are, and whether each policy of the guard has its binding. The API server ignores a policy without one in silence,
-//! and a binding whose policy is missing as well.
+//! Admission: which APIs there are, and whether each policy of the guard is there with its bindings. The API server ignores a policy without one
+//! in silence, and a binding whose policy is missing as well.
+
+use std::collections::BTreeSet;
+
+use guard_admission::policies::{self, Inputs};
+use serde_json::Value;
 
 use super::finding::{Finding, named};
+
+/// The kinds of policies.
+pub(super) const VALIDATING: &str = "ValidatingAdmissionPolicy";
+pub(super) const MUTATING: &str = "MutatingAdmissionPolicy";
 
 /// Minor version of Kubernetes that the chart needs.
 const MINIMUM: u32 = 30;
@@ -53,42 +62,47 @@ pub(super) fn apis(kinds: &[String]) -> Vec<Finding> {
     findings
 }
 
-/// `policies` by name, and of each binding its name and the policy that it names.
-pub(super) fn bindings(kind: &'static str, policies: &[String], bindings: &[(String, String)]) -> Vec<Finding> {
-    let unbound: Vec<String> =
-        policies.iter().filter(|policy| !bindings.iter().any(|(_, bound)| bound == *policy)).cloned().collect();
-    let dangling: Vec<String> = bindings
-        .iter()
-        .filter(|(_, policy)| !policies.contains(policy))
-        .map(|(name, policy)| format!("{name} (for {policy})"))
-        .collect();
+/// What is there of a kind of policy and of its bindings, by name.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Policies {
+    pub(super) policies: BTreeSet<String>,
+    pub(super) bindings: BTreeSet<String>,
+}
+
+/// What the chart brings of a kind: by the same source as its templates.
+pub(super) fn expected(kind: &str) -> Policies {
+    let anything = Inputs { settings: "{}".to_owned(), guard_namespace: String::new(), exempt_namespaces: Value::Null };
+    let objects = if kind == VALIDATING { policies::validating(&anything) } else { policies::mutating(&anything) };
+    let mut expected = Policies::default();
+    for object in objects {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        if object["kind"] == kind {
+            expected.policies.insert(name);
+        } else {
+            expected.bindings.insert(name);
+        }
+    }
+    expected
+}
+
+/// Whether all that the chart brings of a kind is there. `found` are the guard's own.
+pub(super) fn complete(kind: &'static str, expected: &Policies, found: &Policies) -> Finding {
     let again = "helm upgrade puts it back; who deleted it is in the API server's audit log";
-    let mut findings = Vec::new();
-    if !unbound.is_empty() {
-        findings.push(Finding::fail(
-            "policies",
-            format!("{kind} without a binding, so without effect: {}", named(&unbound)),
-            again,
-        ));
+    let missing =
+        |wanted: &BTreeSet<String>, there: &BTreeSet<String>| wanted.difference(there).cloned().collect::<Vec<_>>();
+    let policies = missing(&expected.policies, &found.policies);
+    let bindings = missing(&expected.bindings, &found.bindings);
+    if found.policies.is_empty() && found.bindings.is_empty() && kind == MUTATING {
+        return Finding::ok("policies", format!("no {kind}: admission is the webhook's"));
     }
-    if !dangling.is_empty() {
-        findings.push(Finding::fail(
-            "policies",
-            format!("bindings of {kind} whose policy is missing: {}", named(&dangling)),
-            again,
-        ));
+    match (policies.as_slice(), bindings.as_slice()) {
+        ([], []) => Finding::ok("policies", format!("{} of kind {kind}, each with its bindings", found.policies.len())),
+        ([], bindings) => {
+            let found = format!("{kind} without a binding, so without effect; missing: {}", named(bindings));
+            Finding::fail("policies", found, again)
+        }
+        (policies, _) => Finding::fail("policies", format!("missing of kind {kind}: {}", named(policies)), again),
     }
-    if findings.is_empty() && !policies.is_empty() {
-        findings.push(Finding::ok("policies", format!("{} of kind {kind}, each with its binding", policies.len())));
-    }
-    if policies.is_empty() && kind == "ValidatingAdmissionPolicy" {
-        findings.push(Finding::warn(
-            "policies",
-            "no ValidatingAdmissionPolicy of the guard",
-            "right with admission.mode=webhook on a cluster without them; else helm upgrade puts them back",
-        ));
-    }
-    findings
 }
 
 #[cfg(test)]
@@ -97,16 +111,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_policy_without_a_binding_and_a_binding_without_a_policy_are_found() {
-        let policies = ["egress-guard-a".to_owned(), "egress-guard-b".to_owned()];
-        let bound = |name: &str, policy: &str| (name.to_owned(), policy.to_owned());
-        let all = [bound("egress-guard-a", "egress-guard-a"), bound("egress-guard-b", "egress-guard-b")];
-        assert!(bindings("ValidatingAdmissionPolicy", &policies, &all).iter().all(|one| one.status == Status::Ok));
-        let unbound = bindings("ValidatingAdmissionPolicy", &policies, &all[..1]);
-        assert!(unbound[0].status == Status::Fail && unbound[0].found.contains("egress-guard-b"), "{unbound:?}");
-        let dangling = bindings("MutatingAdmissionPolicy", &policies[..1], &all);
-        assert!(dangling[0].status == Status::Fail && dangling[0].found.contains("for egress-guard-b"), "{dangling:?}");
-        assert_eq!(bindings("ValidatingAdmissionPolicy", &[], &[])[0].status, Status::Warn);
+    fn a_policy_without_a_binding_and_one_that_is_missing_are_found() {
+        for kind in [VALIDATING, MUTATING] {
+            let all = expected(kind);
+            assert!(!all.policies.is_empty() && all.bindings.len() >= all.policies.len(), "{all:?}");
+            assert_eq!(complete(kind, &all, &all).status, Status::Ok);
+            let last = all.bindings.last().unwrap().clone();
+            let mut unbound = all.clone();
+            unbound.bindings.remove(&last);
+            let found = complete(kind, &all, &unbound);
+            assert!(found.status == Status::Fail && found.found.contains(&last), "{found:?}");
+            let mut gone = all.clone();
+            let first = gone.policies.pop_first().unwrap();
+            let found = complete(kind, &all, &gone);
+            assert!(found.status == Status::Fail && found.found.contains(&first), "{found:?}");
+        }
+        assert_eq!(complete(VALIDATING, &expected(VALIDATING), &Policies::default()).status, Status::Fail);
+        assert_eq!(complete(MUTATING, &expected(MUTATING), &Policies::default()).status, Status::Ok);
     }
 
     #[test]

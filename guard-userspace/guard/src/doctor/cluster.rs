@@ -9,11 +9,9 @@ use kube::{Api, Client, ResourceExt};
 
 use guard_api::AGENT_LABEL;
 
+use super::admission::{self, MUTATING, Policies, VALIDATING};
 use super::finding::Finding;
-use super::{admission, agents, guards};
-
-/// What admission policies are made of, and their bindings.
-const POLICY_KINDS: [&str; 2] = ["ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"];
+use super::{agents, guards};
 
 /// Looks at the cluster of the current kubeconfig, or of the pod that this runs in.
 pub(super) async fn look(namespace: &str) -> Vec<Finding> {
@@ -55,9 +53,9 @@ pub(super) async fn look(namespace: &str) -> Vec<Finding> {
         findings.extend(agents::look(&pods.items, &names));
     }
     if installed {
-        for kind in POLICY_KINDS {
-            if let Some((policies, bindings)) = whole(&mut findings, "policies", policies(&client, kind).await) {
-                findings.extend(admission::bindings(kind, &policies, &bindings));
+        for kind in [VALIDATING, MUTATING] {
+            if let Some(found) = whole(&mut findings, "policies", policies(&client, kind).await) {
+                findings.push(admission::complete(kind, &admission::expected(kind), &found));
             }
         }
         let bundle = Api::<ConfigMap>::namespaced(client.clone(), namespace).get_opt("egress-guard-ca").await;
@@ -123,16 +121,15 @@ async fn admission_apis(client: &Client) -> Result<Vec<String>, kube::Error> {
     Ok(found)
 }
 
-/// Names of the guard's policies of a kind, and for each of its bindings its name and the policy that it names.
-async fn policies(client: &Client, kind: &str) -> Result<(Vec<String>, Vec<(String, String)>), kube::Error> {
-    let of = |kind: String| list(client, "admissionregistration.k8s.io", "v1", kind);
-    let is_own = |object: &DynamicObject| object.name_any().starts_with("egress-guard");
-    let policies = of(kind.to_owned()).await?.into_iter().filter(is_own).map(|policy| policy.name_any()).collect();
-    let bindings = of(format!("{kind}Binding")).await?.into_iter().filter(is_own).map(|binding| {
-        let policy = binding.data["spec"]["policyName"].as_str().unwrap_or_default().to_owned();
-        (binding.name_any(), policy)
-    });
-    Ok((policies, bindings.collect()))
+/// The guard's policies of a kind, and its bindings.
+async fn policies(client: &Client, kind: &str) -> Result<Policies, kube::Error> {
+    let names = async |kind: String| {
+        let all = list(client, "admissionregistration.k8s.io", "v1", kind).await?;
+        Ok::<_, kube::Error>(
+            all.iter().map(ResourceExt::name_any).filter(|name| name.starts_with("egress-guard")).collect(),
+        )
+    };
+    Ok(Policies { policies: names(kind.to_owned()).await?, bindings: names(format!("{kind}Binding")).await? })
 }
 
 /// All objects of a kind; none where the cluster does not know it.

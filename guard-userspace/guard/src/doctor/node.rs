@@ -29,7 +29,7 @@ pub(super) fn look(kubelet_root: &Path) -> Vec<Finding> {
         capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default()),
         bpffs(),
         enforcement(),
-        kubelet(kubelet_root, kubelet_on_this_machine().as_deref()),
+        kubelet(kubelet_root, &kubelets_on_this_machine()),
     ];
     findings.extend(network());
     findings.push(others());
@@ -115,11 +115,11 @@ fn enforcement() -> Finding {
     }
 }
 
-/// The `--root-dir` of the kubelet that runs here: what its command line says, or the default.
-fn kubelet_on_this_machine() -> Option<String> {
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    let mut lines = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    lines.find_map(|line| root_in(&line))
+/// The `--root-dir` of each kubelet that runs here: what its command line says, or the default. A machine of tests has several.
+fn kubelets_on_this_machine() -> Vec<String> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let lines = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    lines.filter_map(|line| root_in(&line)).collect()
 }
 
 fn root_in(command_line: &[u8]) -> Option<String> {
@@ -136,12 +136,12 @@ fn root_in(command_line: &[u8]) -> Option<String> {
     Some(joined.or(apart).unwrap_or_else(|| "/var/lib/kubelet".to_owned()))
 }
 
-fn kubelet(configured: &Path, running: Option<&str>) -> Finding {
+fn kubelet(configured: &Path, running: &[String]) -> Finding {
     let check = "kubelet's root";
-    match running {
-        Some(running) if Path::new(running) != configured => {
-            let found = format!("the kubelet has {running}, the guard {}", configured.display());
-            Finding::fail(check, found, format!("--set node.kubeletRoot={running}"))
+    match running.first() {
+        Some(other) if !running.iter().any(|root| Path::new(root) == configured) => {
+            let found = format!("the kubelet has {other}, the guard {}", configured.display());
+            Finding::fail(check, found, format!("--set node.kubeletRoot={other}"))
         }
         _ if configured.join("pods").is_dir() => Finding::ok(check, configured.display().to_string()),
         _ => {
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(root_in(b"kubelet\0--root-dir\0/k\0").as_deref(), Some("/k"));
         assert_eq!(root_in(b"kubelet\0").as_deref(), Some("/var/lib/kubelet"));
         assert_eq!(root_in(b"grep\0kubelet\0"), None);
-        let found = kubelet(Path::new("/var/lib/kubelet"), Some("/data/kubelet"));
+        let found = kubelet(Path::new("/var/lib/kubelet"), &["/data/kubelet".to_owned()]);
         assert!(found.fix.unwrap().contains("node.kubeletRoot=/data/kubelet"));
     }
 

@@ -9,6 +9,8 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
+/// On the guard's namespace, `true`: agents may be stranded. (A value of the chart can't be changed any more once Helm has begun to uninstall.)
+const ALLOWED: &str = "egressguard.io/strand-agents";
 /// Names that are listed; the rest is a number.
 const MOST_NAMED: usize = 50;
 
@@ -18,23 +20,31 @@ pub(super) struct Args {
     /// Go on though there are agents.
     #[arg(long)]
     strand_agents: bool,
+    /// The guard's own namespace: its annotation `egressguard.io/strand-agents` allows the same.
+    #[arg(long)]
+    namespace: String,
 }
 
 /// Prints them; an error unless there are none, or that is allowed.
 pub(super) async fn check(args: &Args) -> Result<()> {
     let client = Client::try_default().await.context("finding the API server")?;
     let pods = Api::<Pod>::all(client.clone()).list(&labelled()).await.context("listing agent pods")?;
-    let namespaces = Api::<Namespace>::all(client).list(&labelled()).await.context("listing namespaces of agents")?;
+    let namespaces = Api::<Namespace>::all(client);
+    let own =
+        namespaces.get(&args.namespace).await.with_context(|| format!("looking at namespace {}", args.namespace))?;
+    let allowed = args.strand_agents || own.annotations().get(ALLOWED).is_some_and(|value| value == "true");
+    let namespaces = namespaces.list(&labelled()).await.context("listing namespaces of agents")?;
     let running: BTreeSet<String> = pods.items.iter().filter(|pod| !has_ended(pod)).map(line).collect();
     let labelled: BTreeSet<String> = namespaces.items.iter().map(ResourceExt::name_any).collect();
     let report = report(&running, &labelled);
-    if running.is_empty() || args.strand_agents {
+    if running.is_empty() || allowed {
         println!("{report}");
         return Ok(());
     }
     bail!(
         "{report}\nNothing was deleted. Either take the label off their templates and namespaces and let the pods be made anew, or allow it \
-         with `helm upgrade --reuse-values --set uninstall.strandAgents=true`, and uninstall again."
+         with `kubectl annotate namespace {} {ALLOWED}=true`, and uninstall again.",
+        args.namespace
     )
 }
 
