@@ -38,18 +38,26 @@ pub(super) fn unpack_foreign(
     version: &str,
 ) -> Result<()> {
     let state = paths.images().join("debian").join(architecture);
-    fs::create_dir_all(state.join("lists/partial")).with_context(|| format!("making {}", state.display()))?;
+    for part in ["lists/partial", "archives/partial"] {
+        fs::create_dir_all(state.join(part)).with_context(|| format!("making {}", state.display()))?;
+    }
     let apt = |verb: &str| {
         let mut command = Command::new("apt-get");
         command
             .current_dir(&state)
             .args(["-qq", "-o", &format!("Dir::State::lists={}", state.join("lists").display())])
             .args(["-o", &format!("Dir::Cache={}", state.display()), "-o", "APT::Sandbox::User=root"])
-            .args(["-o", &format!("APT::Architectures={architecture}"), "-o", "Acquire::Retries=3", verb]);
+            .args([
+                "-o",
+                &format!("APT::Architecture={architecture}"),
+                "-o",
+                &format!("APT::Architectures={architecture}"),
+            ])
+            .args(["-o", "Acquire::Retries=3", verb]);
         command
     };
     capture(&mut apt("update")).with_context(|| format!("asking the mirror for its packages for {architecture}"))?;
-    let wanted = format!("{package}:{architecture}={version}+*");
+    let wanted = format!("{package}={version}+*");
     capture(apt("download").arg(&wanted)).with_context(|| format!("downloading {wanted}"))?;
     let is_archive = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

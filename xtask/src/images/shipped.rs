@@ -38,10 +38,22 @@ pub struct Shipped {
     pub sbom: PathBuf,
 }
 
-/// Builds the guard for an architecture and packs it. The same sources give the same digest, whatever folder they lie in.
-pub fn ship(paths: &Paths, architecture: Architecture, archive: &Path, progress: &Progress) -> Result<Shipped> {
+/// Where cargo builds what is shipped, unless somebody says otherwise.
+pub fn target(paths: &Paths) -> PathBuf {
+    paths.target().join("image")
+}
+
+/// Builds the guard for an architecture in `target` and packs it. The same sources give the same digest, whatever folders they and the target
+/// lie in.
+pub fn ship(
+    paths: &Paths,
+    architecture: Architecture,
+    target: &Path,
+    archive: &Path,
+    progress: &Progress,
+) -> Result<Shipped> {
     let program = progress.step(&format!("the guard for {architecture}, static"), Duration::from_mins(12), || {
-        compile(paths, architecture)
+        compile(paths, architecture, target)
     })?;
     let version = env!("CARGO_PKG_VERSION");
     let image = format!("{GUARD}:{version}");

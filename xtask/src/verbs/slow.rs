@@ -15,4 +15,7 @@ pub(crate) struct Slow {
 }
 
 /// All of them, in order.
-pub(crate) const TESTS: &[Slow] = &[Slow { name: "other kernels, under QEMU", run: super::kernels::all }];
+pub(crate) const TESTS: &[Slow] = &[
+    Slow { name: "other kernels, under QEMU", run: super::kernels::all },
+    Slow { name: "the image: two builds, one digest; another architecture", run: super::image::proven },
+];

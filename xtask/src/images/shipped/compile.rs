@@ -71,8 +71,7 @@ impl FromStr for Architecture {
 }
 
 /// Builds the program in a target folder of its own; returns where it is.
-pub fn compile(paths: &Paths, architecture: Architecture) -> Result<PathBuf> {
-    let target = paths.target().join("image");
+pub fn compile(paths: &Paths, architecture: Architecture, target: &Path) -> Result<PathBuf> {
     let toolchain =
         if architecture.is_this_machines() { Toolchain::own() } else { Toolchain::cross(paths, architecture)? };
     let mut cargo = toolchain.cargo;
@@ -89,12 +88,12 @@ pub fn compile(paths: &Paths, architecture: Architecture) -> Result<PathBuf> {
             "--target",
             architecture.target(),
         ])
-        .env("CARGO_TARGET_DIR", &target)
+        .env("CARGO_TARGET_DIR", target)
         .env("EGRESS_GUARD_CACHE", &paths.cache)
         .env("GUARD_EBPF_OBJECT", object(paths))
         // Not what happens to be set around us, nor what a configuration file adds.
-        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(paths, &target, toolchain.sysroot.as_deref())?.join("\x1f"))
-        .env("CFLAGS", c_flags(paths, &target)?)
+        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(paths, target, toolchain.sysroot.as_deref())?.join("\x1f"))
+        .env("CFLAGS", c_flags(paths, target)?)
         .env("SOURCE_DATE_EPOCH", "0")
         .env("CARGO_INCREMENTAL", "0");
     run(&mut cargo)?;
