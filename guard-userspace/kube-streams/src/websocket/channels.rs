@@ -62,8 +62,9 @@ impl Channels {
         match &mut self.message {
             Message::Begins => Ok(()),
             Message::Of(channel) => {
-                if !channel.kind.is_written_by(self.side) && !rest.is_empty() {
-                    return Err(Fault::WrongDirection);
+                if !channel.kind.is_written_by(self.side) {
+                    // Nothing is said by what is empty, or has its bytes yet to come.
+                    return if rest.is_empty() { Ok(()) } else { Err(Fault::WrongDirection) };
                 }
                 let channel = *channel;
                 let part = Part { first: begins, last, text };

@@ -1,6 +1,6 @@
 //! Where bytes are cut changes nothing.
 
-use guard_kube_streams::{Channel, Kind, Session, Side, TerminalSize};
+use guard_kube_streams::{Channel, Fault, Kind, Session, Side, TerminalSize};
 use proptest::prelude::*;
 
 use crate::{
@@ -43,6 +43,18 @@ fn cut_at_any_byte_each_sample_says_the_same() {
         }
         let bytewise = |_: usize, bytes: &[u8]| (1..bytes.len()).collect();
         assert_eq!(told(&sample, bytewise), expected, "{}: byte by byte", sample.name);
+    }
+}
+
+#[test]
+fn cut_behind_its_channel_a_message_in_the_wrong_direction_says_nothing_either() {
+    let sample = samples::all().into_iter().find(|sample| sample.name == "v5").expect("a sample of v5");
+    let to_stdout = frame(Side::Client, 0x82, &[1, 0]);
+    for cut in 0..to_stdout.len() {
+        let pieces = [&to_stdout[..cut], &to_stdout[cut..]];
+        let (result, seen, _) = feed(&mut Session::new(&sample.protocol), Side::Client, &pieces);
+        assert_eq!(result.map_err(|broken| broken.fault), Err(Fault::WrongDirection), "cut at {cut}");
+        assert_eq!(payloads(&seen), [], "cut at {cut}");
     }
 }
 
