@@ -41,7 +41,10 @@ pub enum Purpose {
     Command,
     /// port-forward; `ports` of the request's query, in its order. SPDY names them for each stream.
     PortForward(Vec<u16>),
-    /// Anything else: a watch, a log, an application behind `proxy`.
+    /// log. Alone among what has no channels it sends base64 to who asks for that (`wsstream.Reader`).
+    Log,
+    /// Anything else: a watch, an application behind `proxy`. Whatever name they agree on, only they know what it means: a watch answers
+    /// with `base64.binary.k8s.io`, and then sends JSON.
     Other,
 }
 
@@ -78,7 +81,8 @@ impl Protocol {
         let layout = match purpose {
             Purpose::Command => Layout::Command,
             Purpose::PortForward(ports) => Layout::Ports(ports),
-            Purpose::Other => return Ok(Self::Messages { base64: name == "base64.binary.k8s.io" }),
+            Purpose::Log => return Ok(Self::Messages { base64: name == "base64.binary.k8s.io" }),
+            Purpose::Other => return Ok(Self::Messages { base64: false }),
         };
         let (version, encoding) = match name.split_once('.') {
             Some((version @ ("v2" | "v3" | "v4" | "v5"), rest)) => (version, rest),
@@ -134,7 +138,12 @@ mod tests {
             assert_eq!(of(name, Purpose::Command), Err(UnknownProtocol(name.into())));
         }
         assert_eq!(of("graphql-ws", Purpose::Other), Ok(Protocol::Messages { base64: false }));
-        assert_eq!(of("base64.binary.k8s.io", Purpose::Other), Ok(Protocol::Messages { base64: true }));
-        assert_eq!(of("binary.k8s.io", Purpose::Other), Ok(Protocol::Messages { base64: false }));
+    }
+
+    #[test]
+    fn a_log_is_base64_where_that_was_agreed_and_a_watch_never() {
+        assert_eq!(of("base64.binary.k8s.io", Purpose::Log), Ok(Protocol::Messages { base64: true }));
+        assert_eq!(of("binary.k8s.io", Purpose::Log), Ok(Protocol::Messages { base64: false }));
+        assert_eq!(of("base64.binary.k8s.io", Purpose::Other), Ok(Protocol::Messages { base64: false }));
     }
 }

@@ -159,7 +159,7 @@ pub(crate) fn protocol(number: u8) -> Protocol {
         2 => websocket("base64.channel.k8s.io", Purpose::Command),
         3 => websocket("v4.channel.k8s.io", ports()),
         4 => websocket("", Purpose::Other),
-        5 => websocket("base64.binary.k8s.io", Purpose::Other),
+        5 => websocket("base64.binary.k8s.io", Purpose::Log),
         6 => websocket("SPDY/3.1+portforward.k8s.io", ports()),
         7 => Protocol::Spdy(Purpose::Command),
         _ => Protocol::Spdy(ports()),

@@ -104,7 +104,7 @@ impl Streams {
         match self.purpose {
             Purpose::Command => of_command().ok_or(Fault::StreamType),
             Purpose::PortForward(_) => of_port().ok_or(Fault::StreamType),
-            Purpose::Other => Ok(of_port().or_else(of_command).unwrap_or(Kind::Message)),
+            Purpose::Log | Purpose::Other => Ok(of_port().or_else(of_command).unwrap_or(Kind::Message)),
         }
     }
 }

@@ -165,7 +165,7 @@ fn log() -> Sample {
         (Server, frame(Server, 0x81, b"bGluZSAxCg==")),
         (Server, frame(Server, 0x81, b"bGluZSAyCg==")),
     ];
-    Sample { name: "log", protocol: protocol("base64.binary.k8s.io", Purpose::Other), said }
+    Sample { name: "log", protocol: protocol("base64.binary.k8s.io", Purpose::Log), said }
 }
 
 fn spdy_exec() -> Sample {

@@ -65,6 +65,7 @@ fn purpose(head: &Request<()>, described: Option<&RequestInfo>) -> Purpose {
     if request.api_group.is_empty() && request.resource == "pods" {
         match request.subresource.as_str() {
             "exec" | "attach" => return Purpose::Command,
+            "log" => return Purpose::Log,
             "portforward" => {
                 let target = head.uri().path_and_query().map_or("", |target| target.as_str());
                 return Purpose::PortForward(forwarded_ports(target));

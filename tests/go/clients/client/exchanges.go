@@ -100,7 +100,7 @@ func readings(maps, selected string) []exchange {
 		get("openapi v3 of a group, with a wrong hash", "/openapi/v3/apis/apps/v1?hash=0", 200, nil, nil),
 		get("version", "/version", 200, nil, nil),
 		get("readiness in words", "/readyz?verbose", 200, nil, nil),
-		get("labels of 60 KB", maps+"?limit=1&labelSelector="+long, 200, nil, contains("wire-000")),
+		get("labels of 60 KB", strings.Replace(selected, "part%3Dwire", long, 1)+"&limit=1", 200, nil, contains("wire-000")),
 		get("a name with percent signs", hex, 200, nil, contains("wire-001")),
 		get("a name with a colon", "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode", 200, nil, contains("system:node")),
 		get("a name with a blank", maps+"/a%20b", 404, nil, nil),

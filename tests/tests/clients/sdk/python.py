@@ -105,7 +105,8 @@ def streams():
         return stream(api.connect_get_namespaced_pod_exec, POD, NAMESPACE, command=list(command),
                       stdin=False, stdout=True, stderr=True, tty=False, **options)
 
-    tell("exec", run("sh", "-c", "echo hello; echo oh >&2"))
+    # Two channels keep no order between them.
+    tell("exec", run("sh", "-c", "echo hello; sleep 1; echo oh >&2"))
     session = stream(api.connect_get_namespaced_pod_exec, POD, NAMESPACE, command=["sh", "-c", "read line; echo got $line; exit 7"],
                      stdin=True, stdout=True, stderr=True, tty=False, _preload_content=False)
     session.write_stdin("a line\n")
