@@ -104,7 +104,7 @@ pub struct LocalObjectReference {
 pub struct LeadingInitContainer {
     /// `istio-init`.
     pub name: String,
-    /// `docker.io/istio/proxyv2`, without tag and digest.
+    /// `istio/proxyv2`, without tag and digest.
     pub repository: String,
     /// What it may add besides the usual, such as `NET_ADMIN`; `NET_RAW` among them leaves it that one.
     #[serde(default)]
