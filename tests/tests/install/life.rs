@@ -40,7 +40,8 @@ fn agents_work_with_what_they_have(agent: &Agent<'_>) {
     agent.exec(&["kubectl", "create", "configmap", "notes", "--from-literal=a=b"]).ok();
     let text = agent.exec(&["kubectl", "get", "configmap", "notes", "-o", "jsonpath={.data.a}"]).ok();
     assert_eq!(text, "b");
-    let refused = agent.exec(&["kubectl", "exec", "any-pod", "--", "true"]).refused();
+    // kubectl looks for the pod first, which is a read: it has to be there.
+    let refused = agent.exec(&["sh", "-c", "kubectl exec \"$(hostname)\" -- true"]).refused();
     assert!(refused.contains("GuardPolicy \"baseline\""), "{refused}");
     // The token is worth nothing to the API server itself.
     let token = agent.exec(&["cat", "/var/run/secrets/kubernetes.io/serviceaccount/token"]).ok();
