@@ -16,6 +16,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::custody::Custody;
 use super::lease::is_conflict;
@@ -28,6 +29,9 @@ const EXTRA_POD: &str = "authentication.kubernetes.io/pod-uid";
 
 /// Longest handling of one request.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// From a request that could not be answered until all open ones are looked at again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// The API server's limit is 32 KiB.
 const MAX_MESSAGE: usize = 1024;
@@ -57,13 +61,26 @@ impl Signer {
             return;
         }
         let requests: Api<CertificateSigningRequest> = Api::all(self.client.clone());
+        loop {
+            self.follow(&requests).await;
+        }
+    }
+
+    /// Until some time after a request could not be answered: a new watch begins with all that are open, that one too.
+    async fn follow(&self, requests: &Api<CertificateSigningRequest>) {
         let config = watcher::Config::default().fields(&format!("spec.signerName={SIGNER}"));
         let mut changes = std::pin::pin!(watcher(requests.clone(), config).default_backoff());
-        while let Some(change) = changes.next().await {
+        let mut again = None;
+        loop {
+            let change = match again {
+                None => changes.next().await,
+                Some(at) => tokio::time::timeout_at(at, changes.next()).await.unwrap_or_default(),
+            };
             let request = match change {
-                Ok(watcher::Event::Apply(request) | watcher::Event::InitApply(request)) => request,
-                Ok(_) => continue,
-                Err(error) => {
+                None => return,
+                Some(Ok(watcher::Event::Apply(request) | watcher::Event::InitApply(request))) => request,
+                Some(Ok(_)) => continue,
+                Some(Err(error)) => {
                     tracing::warn!(%error, "watching signing requests failed; the watch goes on by itself");
                     continue;
                 }
@@ -72,19 +89,18 @@ impl Signer {
                 continue;
             }
             let name = request.name_any();
-            match tokio::time::timeout(TIMEOUT, self.answer(&requests, request)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::error!(
-                        request = name,
-                        error = format!("{error:#}"),
-                        "a signing request can't be answered; its node asks again"
-                    );
-                }
-                Err(_) => {
-                    tracing::error!(request = name, "answering a signing request took too long; its node asks again");
-                }
-            }
+            let answered = tokio::time::timeout(TIMEOUT, self.answer(requests, request)).await;
+            let error = match answered {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => format!("{error:#}"),
+                Err(_) => format!("no answer of the API server in {TIMEOUT:?}"),
+            };
+            tracing::error!(
+                request = name,
+                error,
+                "a signing request can't be answered now; it is looked at again soon"
+            );
+            again.get_or_insert_with(|| Instant::now() + AGAIN);
         }
     }
 
