@@ -9,10 +9,10 @@ use guard_identity::Workload;
 use guard_kube_request::RequestInfo;
 use guard_telemetry::{Metrics, code_label, verb_label};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{connection::Active, upgrade::Account};
+use crate::{connection::Active, quota::Place, upgrade::Account};
 
 /// Longest `User-Agent` and path that go into the log, in characters.
 const MAX_LOGGED: usize = 128;
@@ -37,7 +37,7 @@ pub(crate) struct Exchange {
     /// What passed on an upgraded connection.
     pub(crate) streams: Option<Box<Account>>,
     /// The workload's place for it, free when it is over.
-    pub(crate) place: Option<OwnedSemaphorePermit>,
+    pub(crate) place: Option<Place>,
     /// Its mark on the connection.
     _active: Active,
 }
@@ -185,6 +185,12 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        if self.outcome == Outcome::ClientGone
+            && self.verdict.decision == Decided::Allow
+            && let Some(place) = &self.place
+        {
+            place.abandon();
+        }
         let status = self.status.map_or(0, |status| status.as_u16());
         let request_bytes = self.traffic.request.load(Ordering::Relaxed);
         let response_bytes = self.traffic.response.load(Ordering::Relaxed);

@@ -116,11 +116,26 @@ pub(crate) struct Quota {
     handshake_rate: Bucket,
     frames: Bucket,
     resets: Bucket,
+    /// Requests that were forwarded, and whose client did not wait for the answer.
+    abandoned: Bucket,
     /// Bytes that its clients make the guard hold.
     pub(crate) held: Budget,
     /// Its share of the processor.
     pub(crate) turns: Turns,
     told: Mutex<[Option<Told>; Limit::COUNT]>,
+}
+
+/// An exchange's place, free when dropped.
+pub(crate) struct Place {
+    quota: Arc<Quota>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// Its client has gone without the answer.
+    pub(crate) fn abandon(&self) {
+        self.quota.abandoned.owe_one();
+    }
 }
 
 /// When a limit was logged, and how often it was met since.
@@ -143,6 +158,7 @@ impl Quota {
             handshake_rate: bucket(limits.handshakes_per_second),
             frames: bucket(limits.frames_per_second),
             resets: bucket(limits.resets_per_second),
+            abandoned: bucket(limits.resets_per_second),
             turns: Turns::of_this_machine(),
             told: Mutex::new([None; Limit::COUNT]),
         }
@@ -158,9 +174,15 @@ impl Quota {
         self.connections.available_permits() == 0
     }
 
-    /// A place for one more exchange, if the workload may have it.
-    pub(crate) fn admit_exchange(&self) -> Option<OwnedSemaphorePermit> {
-        self.one_of(&self.exchanges, Limit::Exchanges)
+    /// A place for one more exchange, if the workload may have it. It may not while too many were abandoned: whoever goes away with
+    /// what it asked for under way makes the API server work for nobody.
+    pub(crate) fn admit_exchange(self: &Arc<Self>) -> Option<Place> {
+        if self.abandoned.is_empty() {
+            self.met(Limit::Resets);
+            return None;
+        }
+        let permit = self.one_of(&self.exchanges, Limit::Exchanges)?;
+        Some(Place { quota: Arc::clone(self), _permit: permit })
     }
 
     /// Waits until a handshake may begin: bursts are spread, and only what would wait for longer than a handshake may take is

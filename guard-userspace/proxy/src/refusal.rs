@@ -79,9 +79,9 @@ impl Refusal {
                 let details = Some(Details::default());
                 Status::failure(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message, details)
             }
-            Self::TooMany => {
-                too_many("egress guard: this pod has too many requests under way; end some watches or wait")
-            }
+            Self::TooMany => too_many(
+                "egress guard: this pod has too many requests under way, or has abandoned too many; end some watches, or wait",
+            ),
             Self::Unauthenticated(error) => {
                 let message = format!("egress guard: {error}");
                 Status::failure(StatusCode::UNAUTHORIZED, "Unauthorized", message, None)

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use super::{Agent, Pod, PodPlan, Running, World, eventually, pod};
 use crate::probe::{attack::Damage, gets::Latencies};
 
 /// The `kubernetes` Service.
 const TO: &str = "10.96.0.1:443";
+const ACCOUNT: &str = "besieger";
 /// As much of a processor as the attacker has: what it burns on its own is no feat of the guard's.
 const CPU: &str = "250m";
 /// Longer than an attack or its neighbour runs, on a slow machine.
@@ -40,8 +42,20 @@ impl<'a> Siege<'a> {
     /// Both pods.
     #[track_caller]
     pub fn lay(world: &'a World) -> Self {
+        // Its own account: the API server, too, keeps users from each other (priority and fairness), and not a user from itself.
+        let namespace = &world.namespace;
+        world.kubectl.apply(&json!({"apiVersion": "v1", "kind": "List", "items": [
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT, "namespace": namespace}},
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": {"name": format!("{namespace}-{ACCOUNT}"), "labels": {"egressguard.io/e2e": "true"}},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+                "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace}],
+            },
+        ]}));
         let plans = [
-            PodPlan::agent("besieger", Agent("attacker")).cpu_limit(CPU),
+            PodPlan::agent("besieger", Agent("attacker")).account(ACCOUNT).cpu_limit(CPU),
             PodPlan::agent("neighbour", Agent("chatgpt")),
         ];
         let [attacker, neighbour] = world.pods(&plans);

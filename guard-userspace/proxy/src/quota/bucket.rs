@@ -35,6 +35,18 @@ impl Bucket {
         self.reserve(1, Instant::now(), deadline)
     }
 
+    /// Takes a token for something that has happened already, there or not. The debt is no more than a burst.
+    pub(crate) fn owe_one(&self) {
+        let now = Instant::now();
+        let mut full = self.full();
+        *full = ((*full).max(now) + self.each).min(now + self.burst * 2);
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self.full() + self.each > Instant::now() + self.burst
+    }
+
     /// Puts tokens in, as far as there is room.
     pub(crate) fn give(&self, tokens: u32) {
         let now = Instant::now();
@@ -85,6 +97,19 @@ mod tests {
         assert_eq!(bucket.take_until(deadline), None);
         tokio::time::advance(Duration::from_millis(300)).await;
         assert!(bucket.take(1), "what was refused has taken nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_owed_must_come_in_before_there_is_more() {
+        let bucket = Bucket::new(10, 5);
+        for _ in 0..100 {
+            bucket.owe_one();
+        }
+        assert!(bucket.is_empty());
+        tokio::time::advance(Duration::from_millis(500)).await;
+        assert!(bucket.is_empty(), "a burst is owed");
+        tokio::time::advance(Duration::from_millis(200)).await;
+        assert!(!bucket.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,6 +11,8 @@ use super::{Damage, Target, Tls, on_threads};
 const MANY: usize = 10_000;
 /// As many as one pod may have, and some.
 const CONNECTIONS: usize = 300;
+/// Few enough that all read their answers within the minute that the API server gives them.
+const READERS: usize = 20;
 const THREADS: usize = 4;
 const MEGABYTE: usize = 1 << 20;
 /// How long the end of a connection is listened to.
@@ -127,7 +129,7 @@ pub(super) fn slow_readers(target: &Target) -> Damage {
     let request = request(target, "GET", "Connection: close\r\n");
     on_threads(THREADS, || {
         let mut damage = Damage::default();
-        let mut held: Vec<Tls> = (0..40 / THREADS).filter_map(|_| target.shake_hands(b"http/1.1").ok()).collect();
+        let mut held: Vec<Tls> = (0..READERS / THREADS).filter_map(|_| target.shake_hands(b"http/1.1").ok()).collect();
         for tls in &mut held {
             damage.connections += 1;
             let _ = tls.write_all(request.as_bytes()).and_then(|()| tls.flush());

@@ -159,6 +159,25 @@ async fn requests_that_are_taken_back_cost_the_api_server_no_more_than_the_limit
     assert!(api.seen().len() < 100, "{} requests", api.seen().len());
 }
 
+/// Each on a new connection, with no stream reset: the connection ends with all that was asked for on it.
+#[tokio::test]
+async fn requests_that_end_with_their_connection_cost_the_api_server_no_more_than_the_limit_either() {
+    let api = Api::start(handler(|_| std::future::pending())).await;
+    let bed = Bed::with(&api, BedOptions { limits: low(), ..BedOptions::default() }).await;
+    for _ in 0..20 {
+        let mut raw = Raw::connect(&bed).await;
+        let before = api.seen().len();
+        for n in 0..20 {
+            raw.send(&frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &head("GET", "/version"))).await;
+        }
+        until("an answer or a request", || api.seen().len() > before || met(&bed, "resets") > 0).await;
+        drop(raw);
+        until("the end", || bed.open_connections() == 0).await;
+    }
+    assert!(met(&bed, "resets") > 0);
+    assert!(api.seen().len() < 200, "{} of 400 requests", api.seen().len());
+}
+
 #[tokio::test]
 async fn streams_above_the_limit_are_refused_and_those_below_go_on() {
     let (pieces, body) = stream();
