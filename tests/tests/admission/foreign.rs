@@ -1,5 +1,6 @@
 //! Somebody else's mutations around ours: an injecting webhook before and after, and policies of the first and the last name.
 
+use guard_e2e::harness::{SOON, eventually};
 use serde_json::{Value, json};
 
 use crate::installation::{AREA, Installation};
@@ -74,30 +75,37 @@ fn policy(name: &str, here: &Value) -> [Value; 2] {
 /// Every agent pod of the table is stored safe all the same, with what the others have put in.
 #[track_caller]
 pub(crate) fn agents_are_safe_beside_others(installation: &Installation, rows: &[Row]) {
-    let _others = Others::new(installation);
-    let path = format!("/api/v1/namespaces/{}/pods?dryRun=All", installation.plain);
-    guard_e2e::harness::eventually("the others to be at work", guard_e2e::harness::SOON, || {
-        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe", "labels": {"egressguard.io/agent": "chatgpt"}},
-            "spec": {"containers": [{"name": "main", "image": "x"}]}});
-        let reply = AREA.api.create(&path, &pod);
-        let names: Vec<&str> = reply.body["spec"]["initContainers"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|c| c["name"].as_str())
-            .collect();
-        let wanted: &[&str] = if AREA.has("mutatingadmissionpolicies") {
-            &["mesh-setup", "aaa-init", "zzz-init"]
-        } else {
-            &["mesh-setup"]
-        };
-        if wanted.iter().all(|name| names.contains(name)) && names.first() == Some(&"egress-guard-gate") {
+    let others = Others::new(installation);
+    let theirs: &[&str] =
+        if AREA.has("mutatingadmissionpolicies") { &["mesh-setup", "aaa-init", "zzz-init"] } else { &["mesh-setup"] };
+    eventually("the others to be at work", SOON, || {
+        let (names, message) = init_containers_of_an_agent(installation);
+        let all = theirs.iter().all(|name| names.iter().any(|given| given == name));
+        if all && names.first().is_some_and(|first| first == "egress-guard-gate") {
             Ok(())
         } else {
-            Err(format!("{names:?} {}", reply.body["message"]))
+            Err(format!("{names:?} {message}"))
         }
     });
     let agents: Vec<Row> =
         rows.iter().filter(|row| matches!(row.end, End::Agent)).map(|row| row.renamed("beside")).collect();
     judged::all_end_as_the_table_says(installation, &agents);
+
+    // The API server acts on what it has watched: for a moment longer than the others are there.
+    drop(others);
+    eventually("the others to have left", SOON, || {
+        let (names, message) = init_containers_of_an_agent(installation);
+        if names == ["egress-guard-gate"] { Ok(()) } else { Err(format!("{names:?} {message}")) }
+    });
+}
+
+/// As they would be stored, and what the API server says if it refuses.
+fn init_containers_of_an_agent(installation: &Installation) -> (Vec<String>, String) {
+    let path = format!("/api/v1/namespaces/{}/pods?dryRun=All", installation.plain);
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe", "labels": {"egressguard.io/agent": "chatgpt"}},
+        "spec": {"containers": [{"name": "main", "image": "x"}]}});
+    let reply = AREA.api.create(&path, &pod);
+    let containers = reply.body["spec"]["initContainers"].as_array().cloned().unwrap_or_default();
+    let names = containers.iter().filter_map(|container| container["name"].as_str()).map(str::to_owned).collect();
+    (names, reply.body["message"].to_string())
 }
