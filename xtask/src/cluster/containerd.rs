@@ -21,6 +21,9 @@ pub(super) struct Containerd {
     pub(super) pod_cidrs: Vec<String>,
 }
 
+/// Every pull is refused at once. One that waits for a name server, which a cluster does not have, keeps the kubelet from ending the pod for a minute.
+const NO_REGISTRY: &str = "server = 'http://127.0.0.1:1'\n";
+
 impl Containerd {
     pub(super) fn socket(&self) -> PathBuf {
         self.state.join("containerd.sock")
@@ -33,8 +36,12 @@ impl Containerd {
             fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         }
         write(&cni.join("10-bridge.conflist"), &self.cni().to_string())?;
+        let registries = self.config.join("registries");
+        let every = registries.join("_default");
+        fs::create_dir_all(&every).with_context(|| format!("making {}", every.display()))?;
+        write(&every.join("hosts.toml"), NO_REGISTRY)?;
         let file = self.config.join("containerd.toml");
-        write(&file, &self.toml(&cni))?;
+        write(&file, &self.toml(&cni, &registries))?;
         let path = std::env::var("PATH").unwrap_or_default();
         let environment = [("PATH", format!("{}:{path}", self.binaries.display()))];
         let arguments = ["--config".into(), file.display().to_string()];
@@ -42,7 +49,7 @@ impl Containerd {
     }
 
     /// Strings are written as JSON strings, which TOML's basic strings can read.
-    fn toml(&self, cni: &Path) -> String {
+    fn toml(&self, cni: &Path, registries: &Path) -> String {
         let text = |path: &Path| json!(path).to_string();
         format!(
             r"version = 3
@@ -63,6 +70,9 @@ state = {state}
 
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
   sandbox = {pause}
+
+[plugins.'io.containerd.cri.v1.images'.registry]
+  config_path = {registries}
 
 [plugins.'io.containerd.cri.v1.runtime']
   # Lowering a score needs CAP_SYS_RESOURCE, which a virtual machine's root need not have.
@@ -86,6 +96,7 @@ state = {state}
             socket = text(&self.socket()),
             opt = text(&self.config.join("opt")),
             pause = json!(PAUSE),
+            registries = text(registries),
             binaries = text(&self.binaries),
             cni = text(cni),
             runc = text(&self.binaries.join("runc")),
