@@ -95,3 +95,42 @@ fn work(arguments: Arguments) -> Result<ExitCode> {
         Verb::Image(arguments) => image::run(&paths, &progress, &arguments),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+    use guard_docs::{Command, commands_of, pages};
+
+    use super::*;
+
+    fn wrong_with(command: &Command) -> Option<String> {
+        // `cargo xtask` is one program to its reader, and two words to the shell.
+        let error = Arguments::try_parse_from(&command.words[1..]).err()?;
+        let incomplete = [
+            ErrorKind::MissingRequiredArgument,
+            ErrorKind::MissingSubcommand,
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+            ErrorKind::InvalidValue,
+            ErrorKind::ValueValidation,
+        ];
+        let is_fine = command.is_mentioned && incomplete.contains(&error.kind());
+        (!is_fine).then(|| format!("{command}\n{error}"))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_in_the_documentation_can_be_run() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let commands = commands_of(&pages(&root).expect("the documentation"), &["cargo", "xtask"]);
+        assert!(commands.len() > 20, "{} commands", commands.len());
+        let wrong: Vec<_> = commands.iter().filter_map(wrong_with).collect();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+}

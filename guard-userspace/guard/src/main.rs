@@ -6,6 +6,8 @@ mod charge;
 mod control;
 mod describe;
 mod doctor;
+#[cfg(test)]
+mod documentation;
 mod gate;
 mod health;
 mod node;
