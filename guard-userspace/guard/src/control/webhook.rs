@@ -248,15 +248,17 @@ async fn serve_connection(tcp: TcpStream, acceptor: TlsAcceptor, reviewer: Arc<R
 
 impl Reviewer {
     async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        if request.method() != Method::POST {
+        let (head, body) = request.into_parts();
+        // Read in any case: an answer before the body's end resets the stream, and some clients then take that for the answer.
+        let body = tokio::time::timeout(HANDSHAKE, Limited::new(body, MAX_REVIEW).collect()).await;
+        if head.method != Method::POST {
             return text(StatusCode::METHOD_NOT_ALLOWED, "reviews are posted\n");
         }
-        let mutates = match request.uri().path() {
+        let mutates = match head.uri.path() {
             "/admission/mutate" => true,
             "/admission/validate" => false,
             _ => return text(StatusCode::NOT_FOUND, "try /admission/mutate or /admission/validate\n"),
         };
-        let body = tokio::time::timeout(HANDSHAKE, Limited::new(request.into_body(), MAX_REVIEW).collect()).await;
         let review =
             body.ok().and_then(Result::ok).and_then(|body| serde_json::from_slice::<Value>(&body.to_bytes()).ok());
         let Some(review) = review.filter(|review| review["request"]["uid"].is_string()) else {
