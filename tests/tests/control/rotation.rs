@@ -27,7 +27,16 @@ echo "DONE $n"
 #[test]
 fn no_request_fails_while_leaf_and_authority_change_under_live_agents() {
     let _turn = BED.turn();
+    // An earlier test may have ended control, and the leaf may have expired in the meantime. This one begins with a fresh leaf.
+    let earlier = leaf();
+    eventually("a leaf that has just been made", WAIT, || {
+        if leaf() == earlier { Err("still the one before this test") } else { Ok(()) }
+    });
     let pod = BED.pod(PodPlan::agent(unique("rotated"), Agent("ci-bot")));
+    eventually("a first request", SOON, || match get(&pod).as_str() {
+        "200" => Ok(()),
+        said => Err(said.to_owned()),
+    });
     let mut clients = pod.start(["sh", "-c", CLIENTS]);
     let before = BED.bundle();
     assert_eq!(count(&before), 1, "no rotation is under way");
