@@ -45,10 +45,11 @@ impl AddAssign for Counts {
 
 /// Runs `cargo test`, passing its output on, and sums what its binaries say. A run that fails without a failed test counts as one.
 pub fn run_tests(command: &mut Command) -> Result<Counts> {
-    sum(command, &mut std::io::stdout())
+    sum_tests(command, &mut std::io::stdout())
 }
 
-fn sum(command: &mut Command, out: &mut impl Write) -> Result<Counts> {
+/// The same, passing the output on to `out`.
+pub fn sum_tests(command: &mut Command, out: &mut impl Write) -> Result<Counts> {
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("starting {}", shown(command)))?;
     let output = child.stdout.take().context("standard output was asked for")?;
     let mut counts = Counts::default();
@@ -83,9 +84,10 @@ mod tests {
     #[test]
     fn all_binaries_are_summed_and_a_crash_counts_as_a_failure() {
         let script = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'; echo 'test result: ok. 3 passed; 0 failed; 0 ignored'";
-        let counts = sum(Command::new("sh").args(["-c", script]), &mut Vec::new()).unwrap();
+        let counts = sum_tests(Command::new("sh").args(["-c", script]), &mut Vec::new()).unwrap();
         assert_eq!(counts.line(), "5 passed, 0 failed");
-        let crashed = sum(Command::new("sh").args(["-c", &format!("{script}; exit 101")]), &mut Vec::new()).unwrap();
+        let crashed =
+            sum_tests(Command::new("sh").args(["-c", &format!("{script}; exit 101")]), &mut Vec::new()).unwrap();
         assert_eq!(crashed.line(), "5 passed, 1 failed");
     }
 }

@@ -1,7 +1,9 @@
 //! `cargo xtask e2e`: an area of end-to-end tests against a cluster of its own.
 
 use std::fs;
+use std::io::{Write, stdout};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -10,7 +12,7 @@ use clap::Args;
 use xtask::areas::{self, Part};
 use xtask::build::{self, Profile};
 use xtask::cluster::{self, Cluster, Name, UpOptions};
-use xtask::counts::{Counts, run_tests};
+use xtask::counts::{Counts, sum_tests};
 use xtask::images;
 use xtask::paths::Paths;
 use xtask::progress::{Progress, say};
@@ -58,8 +60,8 @@ pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> 
     build::build(paths, Profile::Dev, progress)?;
     let run = Run { paths, progress, area, keep: arguments.keep, rest: &arguments.rest };
     let counts = match &cluster {
-        Some(cluster) => run.against(cluster)?,
-        None => run.against_a_fresh_cluster()?,
+        Some(cluster) => run.against(cluster, &mut stdout())?,
+        None => run.against_a_fresh_cluster(&mut stdout())?,
     };
     say(counts.line());
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -76,12 +78,12 @@ pub(crate) struct Run<'a> {
 
 impl Run<'_> {
     /// Brings a cluster up, runs the area, and takes the cluster down, however the tests end.
-    pub(crate) fn against_a_fresh_cluster(&self) -> Result<Counts> {
+    pub(crate) fn against_a_fresh_cluster(&self, out: &mut impl Write) -> Result<Counts> {
         let passed = |counts: &Counts| counts.failed == 0;
-        on_a_cluster(self.paths, self.progress, self.area, self.keep, |cluster| self.against(cluster), passed)
+        on_a_cluster(self.paths, self.progress, self.area, self.keep, |cluster| self.against(cluster, out), passed)
     }
 
-    fn against(&self, cluster: &Cluster) -> Result<Counts> {
+    fn against(&self, cluster: &Cluster, out: &mut impl Write) -> Result<Counts> {
         images::refresh(self.paths, cluster, self.progress)?;
         let built = self.paths.target().join("debug");
         let mut cargo = build::cargo(self.paths);
@@ -100,7 +102,7 @@ impl Run<'_> {
             .env("EGRESS_GUARD_BINARY", built.join("guard"))
             // They wait more than they work: for what the kernel drops without a word.
             .env("RUST_TEST_THREADS", "4");
-        let counts = run_tests(&mut timed)?;
+        let counts = sum_tests(&mut timed, out)?;
         if counts == Counts::default() && self.rest.is_empty() {
             bail!("area {} ran no test at all", self.area.name);
         }
@@ -154,10 +156,12 @@ fn on_a_cluster<T>(
     Ok(done)
 }
 
-/// `e2e-` and a part of the area's name, with a number that no cluster of another run has.
+/// `e2e-`, a part of the area's name, a number that no cluster of another run has, and a letter that none of this run has.
 fn fresh_name(area: &str) -> Result<Name> {
+    static MADE: AtomicU8 = AtomicU8::new(0);
     let short: String = area.chars().filter(char::is_ascii_alphanumeric).take(4).collect();
-    Name::new(format!("e2e-{}-{:04x}", short.to_lowercase(), std::process::id() % 0x1_0000))
+    let letter = char::from(b'a' + MADE.fetch_add(1, Ordering::Relaxed) % 26);
+    Name::new(format!("e2e-{}-{:04x}{letter}", short.to_lowercase(), std::process::id() % 0x1_0000))
 }
 
 /// After a failure the logs outlive the cluster.
