@@ -13,14 +13,15 @@ use guard_e2e::probe::gets::Latencies;
 use serde::Serialize;
 
 /// The probe's names. The one that holds lists open needs lists, and has its own test.
-const ATTACKS: [&str; 15] = [
+const ATTACKS: [&str; 16] = [
     "connections",
     "idle",
     "handshakes",
     "half-handshakes",
     "headers",
     "header-lines",
-    "slow-heads",
+    "large-heads",
+    "slow-writers",
     "large-bodies",
     "rapid-reset",
     "streams",
@@ -54,7 +55,11 @@ fn main() {
     let siege = Siege::lay(&world);
     let mut rows = Vec::new();
     for attack in ATTACKS {
-        let path = if attack == "large-bodies" { "/api/v1/namespaces/default/configmaps" } else { "/version" };
+        let path = if matches!(attack, "large-bodies" | "slow-writers") {
+            "/api/v1/namespaces/default/configmaps"
+        } else {
+            "/version"
+        };
         let (mut quiet, mut under) = (Latencies::default(), Latencies::default());
         let mut memory = 0;
         for _ in 0..ROUNDS {

@@ -1,6 +1,7 @@
 //! One pod that attacks the guard, and a neighbour on the same node that goes about its business.
 
-use std::time::Duration;
+use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -17,14 +18,23 @@ const CPU: &str = "250m";
 const LONG: Duration = Duration::from_mins(3);
 /// The attack begins before its neighbour asks, and ends after.
 const MARGIN: u64 = 1;
+/// After that what an attack has used up of every rate has come in again: a burst, and as much that it may owe.
+const REST: Duration = Duration::from_secs(9);
 
-/// Attacker and neighbour, both agents, on the first node.
+/// Attackers and neighbour, all agents, on the first node.
 pub struct Siege<'a> {
     world: &'a World,
-    /// With a limit on its processor, as a pod has where anybody cares.
-    pub attacker: Pod,
-    /// Without.
-    pub neighbour: Pod,
+    /// They attack by turns, so that one rests meanwhile.
+    attackers: [Attacker; 2],
+    turn: Cell<usize>,
+    neighbour: Pod,
+}
+
+/// A pod with a limit on its processor, as one has where anybody cares.
+struct Attacker {
+    pod: Pod,
+    /// When it has rested.
+    rested: Cell<Instant>,
 }
 
 /// What came of one attack.
@@ -34,12 +44,14 @@ pub struct Outcome {
     pub damage: Damage,
     /// What its neighbour saw meanwhile.
     pub neighbour: Latencies,
-    /// The guard's highest resident size meanwhile, in bytes.
+    /// The guard's resident size before, in bytes.
+    pub memory_before: u64,
+    /// Its highest meanwhile.
     pub memory_peak: u64,
 }
 
 impl<'a> Siege<'a> {
-    /// Both pods.
+    /// All pods.
     #[track_caller]
     pub fn lay(world: &'a World) -> Self {
         // Its own account: the API server, too, keeps users from each other (priority and fairness), and not a user from itself.
@@ -54,12 +66,11 @@ impl<'a> Siege<'a> {
                 "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace}],
             },
         ]}));
-        let plans = [
-            PodPlan::agent("besieger", Agent("attacker")).account(ACCOUNT).cpu_limit(CPU),
-            PodPlan::agent("neighbour", Agent("chatgpt")),
-        ];
-        let [attacker, neighbour] = world.pods(&plans);
-        Self { world, attacker, neighbour }
+        let attacker = |name: &str| PodPlan::agent(name, Agent("attacker")).account(ACCOUNT).cpu_limit(CPU);
+        let plans = [attacker("besieger-1"), attacker("besieger-2"), PodPlan::agent("neighbour", Agent("chatgpt"))];
+        let [first, second, neighbour] = world.pods(&plans);
+        let attackers = [first, second].map(|pod| Attacker { pod, rested: Cell::new(Instant::now()) });
+        Self { world, attackers, turn: Cell::new(0), neighbour }
     }
 
     /// The neighbour alone, for so many seconds.
@@ -73,15 +84,20 @@ impl<'a> Siege<'a> {
     #[track_caller]
     pub fn attack(&self, attack: &str, path: &str, seconds: u64) -> Outcome {
         self.settle();
+        let turn = self.turn.replace(self.turn.get() + 1);
+        let attacker = &self.attackers[turn % self.attackers.len()];
+        std::thread::sleep(attacker.rested.get().saturating_duration_since(Instant::now()));
         let guard = self.world.guard();
         guard.forget_peak();
+        let memory_before = guard.memory_now();
         let whole = seconds + 2 * MARGIN;
         let mut attacking =
-            self.attacker.start_probe(&format!("attack {attack} --to {TO} --path {path} --seconds {whole}"));
+            attacker.pod.start_probe(&format!("attack {attack} --to {TO} --path {path} --seconds {whole}"));
         std::thread::sleep(Duration::from_secs(MARGIN));
         let neighbour = answer(&mut self.gets(seconds));
         let damage = answer(&mut attacking);
-        Outcome { damage, neighbour, memory_peak: guard.memory_peak() }
+        attacker.rested.set(Instant::now() + REST);
+        Outcome { damage, neighbour, memory_before, memory_peak: guard.memory_peak() }
     }
 
     /// How often the limit was met so far.
@@ -90,14 +106,13 @@ impl<'a> Siege<'a> {
         self.world.guard().metrics().sum("guard_limits_total", &[("limit", limit)])
     }
 
-    /// Waits until nothing of an attack is left: its connections, and what it has used up for the next seconds.
+    /// Waits until nothing of an attack is left to the guard: its connections.
     #[track_caller]
     fn settle(&self) {
         eventually("the last attack's connections to end", LONG, || {
             let open = self.world.guard().metrics().sum("guard_connections", &[]);
             if open < 1.0 { Ok(()) } else { Err(format!("{open} are open")) }
         });
-        std::thread::sleep(Duration::from_secs(4));
     }
 
     #[track_caller]

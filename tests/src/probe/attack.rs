@@ -30,8 +30,10 @@ pub enum Attack {
     Headers,
     /// Requests with hundreds of header lines.
     HeaderLines,
-    /// Heads, a byte at a time, on each of many connections.
-    SlowHeads,
+    /// Heads of more than a megabyte.
+    LargeHeads,
+    /// Heads and bodies, a byte at a time, on many connections, until each is told.
+    SlowWriters,
     /// Lists that nobody reads.
     SlowReaders,
     /// Bodies above the API server's limit.
@@ -91,7 +93,8 @@ pub(super) fn run(attack: Attack, to: SocketAddr, path: &str, time: Duration) ->
         Attack::Idle => Ok(holds::idle(&target)),
         Attack::Headers => Ok(holds::headers(&target)),
         Attack::HeaderLines => Ok(holds::header_lines(&target)),
-        Attack::SlowHeads => Ok(holds::slow_heads(&target)),
+        Attack::LargeHeads => Ok(holds::large_heads(&target)),
+        Attack::SlowWriters => Ok(holds::slow_writers(&target)),
         Attack::SlowReaders => Ok(holds::slow_readers(&target)),
         Attack::LargeBodies => Ok(holds::large_bodies(&target)),
         Attack::RapidReset

