@@ -60,6 +60,9 @@ pub struct Limits {
     pub handshakes_per_second: u32,
     /// Exchanges of one workload that are under way, watches included. Default 1024. More get 429.
     pub exchanges: usize,
+    /// Of these, requests that take one of the places that the API server shares out (its priority and fairness): all but watches and
+    /// streams. Default 100. More wait for [`Timeouts::stream`], then get 429.
+    pub requests: usize,
     /// HTTP/2 streams on one connection of a client. Default 250, as in Go's server. More are refused with `REFUSED_STREAM`.
     pub streams: u32,
     /// HTTP/2 requests of one workload that the client takes back, or spoils, each second; four times as many at once. Default 200.
@@ -105,7 +108,7 @@ pub struct Timeouts {
     pub body: Duration,
     /// TCP connect, and again TLS handshake, with one address of the API server. Default 5 s.
     pub connect: Duration,
-    /// Waiting for a free stream to the API server. Default 10 s, then 429.
+    /// Waiting for a place among [`Limits::requests`], and again for a free stream to the API server. Default 10 s, then 429.
     pub stream: Duration,
     /// Silence of an HTTP/2 connection to the API server until it is pinged; without an answer in the same time
     /// it is dead. Default 10 s, so a dead one is noticed in 20 s. Also the idle time of any connection
@@ -142,6 +145,7 @@ impl Limits {
             ("handshakes", wide(self.handshakes), 1),
             ("handshakesPerSecond", self.handshakes_per_second.into(), 1),
             ("exchanges", wide(self.exchanges), 1),
+            ("requests", wide(self.requests), 1),
             ("streams", self.streams.into(), 1),
             ("resetsPerSecond", self.resets_per_second.into(), 1),
             ("framesPerSecond", self.frames_per_second.into(), 10),
@@ -166,6 +170,7 @@ impl Default for Limits {
             handshakes: 64,
             handshakes_per_second: 50,
             exchanges: 1024,
+            requests: 100,
             streams: 250,
             resets_per_second: 200,
             frames_per_second: 2000,

@@ -9,7 +9,7 @@ use guard_identity::Workload;
 use guard_kube_request::RequestInfo;
 use guard_telemetry::{Metrics, code_label, verb_label};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use uuid::Uuid;
 
 use crate::{connection::Active, quota::Place, upgrade::Account};
@@ -38,6 +38,8 @@ pub(crate) struct Exchange {
     pub(crate) streams: Option<Box<Account>>,
     /// The workload's place for it, free when it is over.
     pub(crate) place: Option<Place>,
+    /// Its place at the API server, if it takes one.
+    pub(crate) seat: Option<OwnedSemaphorePermit>,
     /// Its mark on the connection.
     _active: Active,
 }
@@ -148,6 +150,7 @@ impl Exchange {
             outcome: Outcome::default(),
             streams: None,
             place: None,
+            seat: None,
             _active: active,
         }
     }

@@ -78,7 +78,8 @@ pub(crate) async fn answer(
     }
 }
 
-/// identify ▸ authenticate ▸ describe ▸ policy ▸ credentials ▸ forward. Identity was settled at accept, by the listener:
+/// identify ▸ authenticate ▸ describe ▸ policy ▸ credentials ▸ forward. A place at the API server is waited for last: what is refused takes
+/// none. Identity was settled at accept, by the listener:
 /// it is `context.who`.
 async fn run(context: &Context, exchange: &mut Exchange, request: &mut Arrived) -> Result<Answer, Refusal> {
     let _held = request.admission.take().transpose()?;
@@ -91,6 +92,7 @@ async fn run(context: &Context, exchange: &mut Exchange, request: &mut Arrived) 
     let described = describe_as_the_api_server(&request.head)?;
     let described = exchange.request.insert(described).clone();
     decide(context, exchange, &caller, described)?;
+    take_seat(context, exchange).await?;
     let authorization = credential(context, exchange).await?;
     forward(context, exchange, request, authorization).await.map(Answer::Forwarded)
 }
@@ -162,6 +164,23 @@ fn decide(context: &Context, exchange: &mut Exchange, caller: &Caller, request: 
         return Ok(());
     }
     Err(Refusal::Denied(Box::new(Denial { user: caller.username.clone(), request, decision })))
+}
+
+/// The API server has few places for all its clients, and only gives one to the next when a request is over. A pod that
+/// takes them all, with bodies that do not come or answers that it does not read, would leave its neighbours none.
+async fn take_seat(context: &Context, exchange: &mut Exchange) -> Result<(), Refusal> {
+    if !exchange.request.as_ref().is_some_and(is_long_running) {
+        let seat = context.who.quota().admit_request(&context.proxy.config.timeouts).await;
+        exchange.seat = Some(seat.ok_or(Refusal::TooMany)?);
+    }
+    Ok(())
+}
+
+/// Whether the API server lets it have no place (k8s.io/apiserver: `BasicLongRunningRequestCheck` with kube-apiserver's arguments).
+fn is_long_running(request: &RequestInfo) -> bool {
+    request.verb == "watch"
+        || request.is_resource_request
+            && matches!(request.subresource.as_str(), "attach" | "exec" | "proxy" | "log" | "portforward")
 }
 
 async fn credential(context: &Context, exchange: &Exchange) -> Result<HeaderValue, Refusal> {

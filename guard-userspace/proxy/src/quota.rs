@@ -16,7 +16,7 @@ use guard_identity::Workload;
 use guard_telemetry::Metrics;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use self::bucket::Bucket;
@@ -60,6 +60,8 @@ pub(crate) enum Limit {
     HandshakeTime,
     /// [`Limits::exchanges`].
     Exchanges,
+    /// [`Limits::requests`].
+    Requests,
     /// [`Limits::streams`].
     Streams,
     /// [`Limits::header_bytes`].
@@ -83,7 +85,7 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
-    const COUNT: usize = 14;
+    const COUNT: usize = 15;
 
     /// The label.
     pub(crate) fn name(self) -> &'static str {
@@ -92,6 +94,7 @@ impl Limit {
             Self::Handshakes => "handshakes",
             Self::HandshakeTime => "handshake_time",
             Self::Exchanges => "exchanges",
+            Self::Requests => "requests",
             Self::Streams => "streams",
             Self::HeaderBytes => "header_bytes",
             Self::Headers => "headers",
@@ -112,6 +115,7 @@ pub(crate) struct Quota {
     metrics: Arc<Metrics>,
     connections: Arc<Semaphore>,
     exchanges: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
     handshake_rate: Bucket,
     frames: Bucket,
@@ -154,6 +158,7 @@ impl Quota {
             metrics,
             connections: Arc::new(Semaphore::new(limits.connections)),
             exchanges: Arc::new(Semaphore::new(limits.exchanges)),
+            requests: Arc::new(Semaphore::new(limits.requests)),
             handshakes: Arc::new(Semaphore::new(limits.handshakes)),
             handshake_rate: bucket(limits.handshakes_per_second),
             frames: bucket(limits.frames_per_second),
@@ -183,6 +188,14 @@ impl Quota {
         }
         let permit = self.one_of(&self.exchanges, Limit::Exchanges)?;
         Some(Place { quota: Arc::clone(self), _permit: permit })
+    }
+
+    /// Waits for one of the places that the workload may take at the API server. To have to wait is counted.
+    pub(crate) async fn admit_request(&self, timeouts: &Timeouts) -> Option<OwnedSemaphorePermit> {
+        if let Some(place) = self.one_of(&self.requests, Limit::Requests) {
+            return Some(place);
+        }
+        timeout(timeouts.stream, Arc::clone(&self.requests).acquire_owned()).await.ok()?.ok()
     }
 
     /// Waits until a handshake may begin: bursts are spread, and only what would wait for longer than a handshake may take is

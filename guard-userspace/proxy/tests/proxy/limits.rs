@@ -6,7 +6,8 @@ mod memory;
 use std::time::Duration;
 
 use guard_proxy::{Limits, Timeouts};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::bed::*;
@@ -53,6 +54,50 @@ async fn exchanges_above_the_limit_are_told_to_wait() {
         }
     })
     .await;
+}
+
+/// Bodies that do not come hold places at the API server.
+#[tokio::test]
+async fn requests_above_the_limit_wait_for_their_turn_and_watches_do_not() {
+    let api = Api::start(handler(|request| async move {
+        if request.method() == Method::POST {
+            request.into_body().collect().await.unwrap();
+        }
+        Response::new(full("ok"))
+    }))
+    .await;
+    let limits = Limits { requests: 2, ..Limits::default() };
+    let timeouts = Timeouts { stream: Duration::from_secs(2), ..Timeouts::default() };
+    let bed = Bed::with(&api, BedOptions { limits, timeouts, ..BedOptions::default() }).await;
+    for options in ClientOptions::each() {
+        let before = api.seen().len();
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let (pieces, body) = stream();
+            let mut client = bed.client(&options).await;
+            let path = "/api/v1/namespaces/a/pods";
+            held.push((pieces, tokio::spawn(async move { client.send(request(Method::POST, path, body)).await })));
+        }
+        until("both requests", || api.seen().len() == before + 2).await;
+        let mut client = bed.client(&options).await;
+        let refused = client.send(get("/version")).await.unwrap();
+        assert_eq!(
+            (refused.status(), &refused.headers()["retry-after"]),
+            (StatusCode::TOO_MANY_REQUESTS, &"1".parse().unwrap())
+        );
+        assert_eq!(api.seen().len(), before + 2, "what waits is not sent");
+        for long in ["/api/v1/pods?watch=1", "/api/v1/namespaces/a/pods/b/log?follow=1"] {
+            assert_eq!(bed.client(&options).await.send(get(long)).await.unwrap().status(), StatusCode::OK);
+        }
+        for (pieces, answer) in held {
+            drop(pieces);
+            assert_eq!(text(answer.await.unwrap().unwrap()).await, "ok");
+            let mut client = bed.client(&options).await;
+            assert_eq!(client.send(get("/version")).await.unwrap().status(), StatusCode::OK);
+        }
+    }
+    let met = bed.metrics.limits_total.with_label_values(&["requests"]).get();
+    assert!(met >= 2, "{met}");
 }
 
 #[tokio::test]
