@@ -198,6 +198,11 @@ kubectl patch widget one --type=merge -p '{"spec":{"size":"L"}}'
 kubectl patch widget one --type=strategic -p '{"spec":{"size":"L"}}'
 kubectl patch widget one --subresource=status --type=merge -p '{"status":{"replicas":3}}'
 kubectl get widget one --subresource=scale -o jsonpath='{.spec.replicas}{.status.replicas}'
+command kubectl --namespace=$NAMESPACE get widget one -o json > one.json
+sed 's/"replicas": 3/"replicas": 4/' one.json | kubectl replace --subresource=status -f -
+sed 's/"replicas": 3/"replicas": 5/' one.json | kubectl replace --subresource=status -f -
+KUBE_EDITOR='sed -i s/replicas:.4/replicas:\ 6/' kubectl edit widget one --subresource=status
+kubectl get widget one -o jsonpath='{.spec.replicas}{.status.replicas}'
 kubectl get wg
 kubectl describe widget one
 kubectl label wg one a=b

@@ -53,6 +53,10 @@ kubectl wait --for=condition=Ready pod/echo --timeout=90s
 printf '1\n2\n' | kubectl attach -i echo 2>&1 | quiet
 kubectl wait --for=jsonpath='{.status.phase}'=Succeeded pod/echo --timeout=90s
 kubectl logs echo
+printf 'apiVersion: v1\nkind: Pod\nmetadata: {name: term}\nspec: {restartPolicy: Never, terminationGracePeriodSeconds: 0, containers: [{name: main, image: "%s", stdin: true, stdinOnce: true, tty: true, command: [sh, -c, "read line; test -t 0 && echo a terminal; sleep 1"]}]}\n' $IMAGE | kubectl create -f -
+kubectl wait --for=condition=Ready pod/term --timeout=90s
+tty "attach -it term" < <(for n in $(seq 60); do sleep 1; echo; done 2>/dev/null) | quiet
+kubectl wait --for=jsonpath='{.status.phase}'=Succeeded pod/term --timeout=90s
 kubectl attach echo
 kubectl attach none
 kubectl attach echo -c none
