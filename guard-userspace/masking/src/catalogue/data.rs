@@ -1,0 +1,42 @@
+//! Databases, data platforms, metrics and monitoring.
+
+use super::{Token, token};
+
+#[rustfmt::skip]
+pub(super) const TOKENS: &[Token] = &[
+    token("databricks-token", "Databricks personal access token", &["dapi"], &["[a-f0-9]{32}", "[a-f0-9]{32}-[0-9]{1,2}"], "docs.databricks.com: personal access tokens"),
+    token("databricks-oauth-secret", "Databricks OAuth secret", &["dose"], &["[a-f0-9]{32}"], "docs.databricks.com: OAuth"),
+    token("planetscale-token", "PlanetScale service token", &["pscale_tkn_"], &["[A-Za-z0-9_.=-]{32,64}"], "planetscale.com: service tokens"),
+    token("planetscale-password", "PlanetScale password", &["pscale_pw_"], &["[A-Za-z0-9_.=-]{32,64}"], "planetscale.com: connection strings"),
+    token("planetscale-oauth-token", "PlanetScale OAuth token", &["pscale_oauth_"], &["[A-Za-z0-9_.=-]{32,64}"], "planetscale.com: OAuth"),
+    token("neon-api-key", "Neon API key", &["napi_"], &["[a-z0-9]{48,72}"], "neon.com: API keys"),
+    token("neon-role-password", "Neon role password", &["npg_"], &["[A-Za-z0-9]{12,16}"], "neon.com: connect").random(),
+    token("mongodb-atlas-secret", "MongoDB Atlas service account secret", &["mdb_sa_sk_"], &["[A-Za-z0-9_-]{40}"], "mongodb.com: service accounts"),
+    token("confluent-secret", "Confluent Cloud API secret", &["cflt"], &["[A-Za-z0-9+/]{60}"], "docs.confluent.io: API keys"),
+    token("aiven-password", "Aiven service password", &["AVNS_"], &["[A-Za-z0-9_-]{19}"], "aiven.io: service users"),
+    token("clickhouse-cloud-key", "ClickHouse Cloud API key secret", &["4b1d"], &["[A-Za-z0-9]{38}"], "clickhouse.com: Cloud API"),
+    token("cockroach-api-key", "CockroachDB Cloud API key", &["CCDB1_"], &["[A-Za-z0-9]{22}_[A-Za-z0-9]{40}"], "cockroachlabs.com: API access"),
+    token("fauna-key", "Fauna key", &["fnA"], &["[A-Za-z0-9_-]{37,50}"], "docs.fauna.com: keys"),
+    token("tinybird-token", "Tinybird token", &["p.eyJ"], &["[A-Za-z0-9_-]{20,}\\.[A-Za-z0-9_-]{20,}"], "tinybird.co: tokens"),
+    token("grafana-cloud-token", "Grafana Cloud access policy token", &["glc_"], &["[A-Za-z0-9+/]{32,}={0,3}"], "grafana.com: access policies"),
+    token("grafana-service-account-token", "Grafana service account token", &["glsa_"], &["[A-Za-z0-9]{32}_[A-Fa-f0-9]{8}"], "grafana.com: service accounts"),
+    token("newrelic-user-key", "New Relic user API key", &["NRAK-"], &["[A-Z0-9]{27}"], "docs.newrelic.com: API keys"),
+    token("newrelic-insert-key", "New Relic insert key", &["NRII-"], &["[A-Za-z0-9_-]{32}"], "docs.newrelic.com: API keys"),
+    token("newrelic-query-key", "New Relic query, REST or admin key", &["NRIQ-", "NRRA-", "NRAA-", "NRBR-", "NRSP-"], &["[A-Za-z0-9_-]{24,42}"], "docs.newrelic.com: API keys"),
+    token("newrelic-browser-key", "New Relic browser key", &["NRJS-"], &["[a-f0-9]{19}"], "docs.newrelic.com: API keys"),
+    token("newrelic-license-key", "New Relic license key; from its mark on", &["NRAL"], &[""], "docs.newrelic.com: license key").inside("[a-f0-9]{36}"),
+    token("dynatrace-token", "Dynatrace token", &["dt0c01.", "dt0s01.", "dt0s02.", "dt0s03.", "dt0s04.", "dt0s06.", "dt0s08.", "dt0s09.", "dt0s16.", "dt0a01.", "dt0e01."], &["[A-Z0-9]{8,24}\\.[A-Z0-9]{64}"], "docs.dynatrace.com: token format"),
+    token("sentry-org-token", "Sentry organization token", &["sntrys_"], &["eyJ[A-Za-z0-9+/=]{20,}_[A-Za-z0-9+/]{43}"], "docs.sentry.io: auth tokens"),
+    token("sentry-user-token", "Sentry user or integration token", &["sntryu_", "sntrya_", "sntryi_"], &["[a-f0-9]{64}"], "docs.sentry.io: auth tokens"),
+    token("honeycomb-key", "Honeycomb key", &["hcaik_", "hcxik_", "hcalk_", "hcamk_", "hcxlk_"], &["[a-z0-9]{40,64}"], "docs.honeycomb.io: API keys"),
+    token("posthog-personal-key", "PostHog personal or secret API key", &["phx_", "phs_"], &["[A-Za-z0-9_-]{32,64}"], "posthog.com: API keys"),
+    token("axiom-token", "Axiom API or personal token", &["xaat-", "xapt-", "xait-"], &["[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"], "axiom.co: tokens"),
+    token("elastic-api-key", "Elastic Cloud key", &["essu_"], &["[A-Za-z0-9+/=]{40,}"], "elastic.co: API keys"),
+    token("checkly-api-key", "Checkly API key", &["cu_", "csk_"], &["[a-f0-9]{32}"], "checklyhq.com: API keys"),
+    token("qstash-signing-key", "Upstash QStash signing key", &["sig_"], &["[A-Za-z0-9]{28,32}"], "upstash.com: QStash").random(),
+    token("datadog-api-token", "Datadog application or personal token", &["ddapp_", "ddpat_", "ddsat_"], &["[A-Za-z0-9_]{30,60}"], "docs.datadoghq.com: API and application keys"),
+    token("convex-deploy-key", "Convex deploy key", &["prod:"], &["[a-z0-9-]{5,40}\\|[A-Za-z0-9+/=]{40,}"], "docs.convex.dev: deploy keys"),
+    token("statsig-secret-key", "Statsig server secret", &["secret-"], &["[A-Za-z0-9]{43}"], "docs.statsig.com: keys").random(),
+    token("azure-storage-key", "Azure Storage, Cosmos DB, Batch or Service Bus key; from its mark on", &["+AStg", "+ACDb", "+ABaC", "+ASbT", "+AEhS", "+ARmS", "+AIoT"], &["[A-Za-z0-9+/]{1,12}={0,2}"], "learn.microsoft.com: identifiable keys").inside("[A-Za-z0-9+/]{32,80}"),
+    token("azure-function-key", "Azure Functions, Search, Container Registry or AI key; from its mark on", &["AzFu", "AzSe", "+ACR", "JQQJ99", "AzCa"], &["[A-Za-z0-9+/]{4,45}={0,2}"], "learn.microsoft.com: identifiable keys").inside("[A-Za-z0-9_+/-]{38,60}"),
+];

@@ -1,0 +1,42 @@
+//! Model providers and their tools.
+
+use super::{Token, token};
+
+#[rustfmt::skip]
+pub(super) const TOKENS: &[Token] = &[
+    token("openai-api-key", "OpenAI project, service account or admin key", &["sk-proj-", "sk-svcacct-", "sk-admin-", "sk-None-"], &["[A-Za-z0-9_-]{40,}"], "platform.openai.com: API keys"),
+    token("openai-legacy-key", "OpenAI user key, also of compatible providers", &["sk-"], &["[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20}", "[A-Za-z0-9]{32,64}"], "platform.openai.com: API keys").random(),
+    token("openai-session-token", "OpenAI session key", &["sess-"], &["[A-Za-z0-9]{40}"], "platform.openai.com: API keys"),
+    token("anthropic-api-key", "Anthropic API key", &["sk-ant-api03-", "sk-ant-api01-", "sk-ant-api02-", "sk-ant-api04-"], &["[A-Za-z0-9_-]{80,120}"], "docs.anthropic.com: API keys"),
+    token("anthropic-admin-key", "Anthropic admin key", &["sk-ant-admin01-", "sk-ant-admin"], &["[A-Za-z0-9_-]{80,120}"], "docs.anthropic.com: Admin API"),
+    token("anthropic-oauth-token", "Anthropic OAuth access, refresh or session token", &["sk-ant-oat01-", "sk-ant-ort01-", "sk-ant-sid01-", "sk-ant-sid02-"], &["[A-Za-z0-9_-]{80,120}"], "docs.anthropic.com: authentication"),
+    token("huggingface-token", "Hugging Face user access token", &["hf_"], &["[A-Za-z0-9]{34,40}"], "huggingface.co: security tokens"),
+    token("huggingface-org-token", "Hugging Face organization token", &["api_org_"], &["[A-Za-z0-9]{34}"], "huggingface.co: security tokens"),
+    token("replicate-api-token", "Replicate API token", &["r8_"], &["[A-Za-z0-9]{37,40}"], "replicate.com: API tokens"),
+    token("groq-api-key", "Groq API key", &["gsk_"], &["[A-Za-z0-9]{48,56}"], "console.groq.com: API keys"),
+    token("perplexity-api-key", "Perplexity API key", &["pplx-"], &["[A-Za-z0-9]{40,64}"], "docs.perplexity.ai: API keys"),
+    token("xai-api-key", "xAI API key", &["xai-"], &["[A-Za-z0-9_]{70,100}"], "docs.x.ai: API keys"),
+    token("openrouter-api-key", "OpenRouter API key", &["sk-or-v1-"], &["[a-f0-9]{64}"], "openrouter.ai: authentication"),
+    token("langsmith-key", "LangSmith API key", &["lsv2_pt_", "lsv2_sk_"], &["[a-f0-9]{32}_[a-f0-9]{10}"], "docs.smith.langchain.com: API keys"),
+    token("langfuse-secret-key", "Langfuse secret key", &["sk-lf-"], &["[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"], "langfuse.com: API keys"),
+    token("wandb-api-key", "Weights & Biases key with a prefix", &["wandb_v1_"], &["[A-Za-z0-9_-]{60,90}"], "docs.wandb.ai: API keys"),
+    token("fireworks-api-key", "Fireworks AI API key", &["fw_"], &["[A-Za-z0-9]{22,32}"], "docs.fireworks.ai: API keys").random(),
+    token("together-api-key", "Together AI API key", &["tgp_v1_"], &["[A-Za-z0-9_-]{43}"], "docs.together.ai: API keys"),
+    token("nvidia-api-key", "NVIDIA API key", &["nvapi-"], &["[A-Za-z0-9_-]{60,70}"], "docs.api.nvidia.com: API keys"),
+    token("elevenlabs-api-key", "ElevenLabs API key", &["sk_"], &["[a-f0-9]{48}"], "elevenlabs.io: API keys"),
+    token("pinecone-api-key", "Pinecone API key", &["pcsk_"], &["[A-Za-z0-9]{5,6}_[A-Za-z0-9]{50,70}"], "docs.pinecone.io: API keys"),
+    token("voyage-api-key", "Voyage AI API key", &["pa-"], &["[A-Za-z0-9_-]{43}"], "docs.voyageai.com: API keys").random(),
+    token("jina-api-key", "Jina AI API key", &["jina_"], &["[A-Za-z0-9_-]{50,70}"], "jina.ai: API"),
+    token("tavily-api-key", "Tavily API key", &["tvly-dev-", "tvly-prod-", "tvly-"], &["[A-Za-z0-9]{32,48}"], "docs.tavily.com: API keys"),
+    token("firecrawl-api-key", "Firecrawl API key", &["fc-"], &["[a-f0-9]{32}"], "docs.firecrawl.dev: authentication"),
+    token("cerebras-api-key", "Cerebras API key", &["csk-"], &["[a-z0-9]{48}"], "inference-docs.cerebras.ai: API keys"),
+    token("runpod-api-key", "RunPod API key", &["rpa_"], &["[A-Z0-9]{40,}[A-Za-z0-9]{0,6}"], "docs.runpod.io: API keys"),
+    token("e2b-api-key", "E2B API key", &["e2b_"], &["[a-f0-9]{40}"], "e2b.dev: API key"),
+    token("brave-search-key", "Brave Search API key", &["BSA"], &["[A-Za-z0-9_-]{27,28}"], "api-dashboard.search.brave.com: API keys").random(),
+    token("modal-token", "Modal token id or secret", &["ak-", "as-"], &["[A-Za-z0-9]{22}"], "modal.com: tokens").random(),
+    token("friendli-token", "Friendli token", &["flp_"], &["[A-Za-z0-9]{40,60}"], "friendli.ai: personal access tokens"),
+    token("cursor-api-key", "Cursor API key", &["key_"], &["[a-f0-9]{64}"], "docs.cursor.com: API keys"),
+    token("dify-api-key", "Dify application or data set key", &["app-", "dataset-"], &["[A-Za-z0-9]{24}"], "docs.dify.ai: API").random(),
+    token("helicone-api-key", "Helicone API key", &["sk-helicone-"], &["[a-z0-9]{7}-[a-z0-9]{7}-[a-z0-9]{7}-[a-z0-9]{7}"], "docs.helicone.ai: API keys"),
+    token("braintrust-api-key", "Braintrust API key", &["sk-bt-"], &["[A-Za-z0-9_-]{30,}"], "braintrust.dev: API keys"),
+];
