@@ -22,7 +22,7 @@ pub struct Page {
     /// Its code, in order.
     pub blocks: Vec<Block>,
     /// What stands in code within its text, with the line.
-    mentioned: Vec<(usize, String)>,
+    pub mentioned: Vec<(usize, String)>,
 }
 
 /// A link.

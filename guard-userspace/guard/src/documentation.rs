@@ -98,3 +98,49 @@ fn every_policy_and_every_configuration_is_accepted() {
     }
     assert!(policies > 0 && configurations > 0, "{policies} policies, {configurations} configurations");
 }
+
+/// Words that begin like a value of the chart and are one: `node.controlPlane.aliases`.
+fn value_named(text: &str, values: &serde_json::Value) -> Option<Vec<String>> {
+    let name = text.split('=').next().unwrap_or_default();
+    let path: Vec<String> = name.split('.').map(str::to_owned).collect();
+    let is_name = |part: &String| !part.is_empty() && part.chars().all(|letter| letter.is_ascii_alphanumeric());
+    let is_file = ["yaml", "rs", "json", "md"].iter().any(|kind| path.last().is_some_and(|last| last == kind));
+    (path.len() > 1 && path.iter().all(is_name) && !is_file && values.get(&path[0]).is_some()).then_some(path)
+}
+
+/// Below an empty map of the chart's values stands whatever Kubernetes takes there.
+fn has_value(values: &serde_json::Value, path: &[String]) -> bool {
+    let mut at = values;
+    for part in path {
+        match at.get(part) {
+            Some(below) => at = below,
+            None => return at.as_object().is_some_and(serde_json::Map::is_empty),
+        }
+    }
+    true
+}
+
+#[test]
+fn every_value_of_the_chart_is_one() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/charts/egress-guard/values.yaml");
+    let text = std::fs::read_to_string(file).expect("the chart's values");
+    let values: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
+    let mut named = 0;
+    let mut wrong = Vec::new();
+    for page in documentation() {
+        for (line, text) in &page.mentioned {
+            if let Some(path) = value_named(text, &values) {
+                named += 1;
+                if !has_value(&values, &path) {
+                    wrong.push(format!("{}:{line} {text}", page.name()));
+                }
+            }
+        }
+    }
+    assert!(named > 30, "{named} values");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let path = |text: &str| value_named(text, &values).unwrap();
+    assert!(
+        !has_value(&values, &path("node.kubletRoot")) && has_value(&values, &path("node.seLinuxOptions.type=spc_t"))
+    );
+}

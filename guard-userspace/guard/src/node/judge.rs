@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use guard_admission::{CA_ANNOTATION, Place, Settings};
+use guard_admission::{CA_ANNOTATION, Place, Settings, Trust};
 use guard_api::AGENT_LABEL;
 use guard_identity::AgentClass;
 use guard_workload::{Judge, Violation};
@@ -31,7 +31,9 @@ impl Judge for ByRules {
             Ok(object) => object,
             Err(error) => return Some(Violation { rule: "object".to_owned(), message: error.to_string() }),
         };
-        let first = guard_admission::judge(settings, &place(pod, namespace), &object).into_iter().next()?;
+        let place = place(pod, namespace);
+        let settings = Settings { trust: way_of_the_ca(&place), ..settings.clone() };
+        let first = guard_admission::judge(&settings, &place, &object).into_iter().next()?;
         Some(Violation { rule: first.rule.to_owned(), message: first.message })
     }
 }
@@ -46,9 +48,14 @@ fn place<'a>(pod: &'a Pod, namespace: &'a BTreeMap<String, String>) -> Place<'a>
     }
 }
 
+/// So does the way by which it came: agents that run when the cluster gets trust bundles stay what they were made.
+fn way_of_the_ca(place: &Place<'_>) -> Trust {
+    if place.ca.is_some() { Trust::Annotation } else { Trust::ClusterTrustBundle }
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -87,5 +94,49 @@ mod tests {
         let found = ByRules(Some(settings())).violation(&pod("team"), &labelled).unwrap();
         assert!(!found.rule.is_empty() && !found.message.is_empty());
         assert_eq!(ByRules(None).violation(&pod("team"), &labelled), None);
+    }
+    /// As admission makes it with these settings.
+    fn made(settings: &Settings, ca: &str) -> Pod {
+        let labels = BTreeMap::new();
+        let place = Place { namespace: "team", namespace_labels: &labels, ca: Some(ca) };
+        let object = json!({
+            "metadata": {"namespace": "team", "name": "bot", "labels": {AGENT_LABEL: "ci-bot"}, "annotations": {}},
+            "spec": {"containers": [{"name": "main", "image": "x"}]},
+        });
+        let patch = guard_admission::mutate(settings, &place, &object);
+        serde_json::from_value(patched(object, &patch)).unwrap()
+    }
+
+    /// `add` and `replace` of JSON Patch (RFC 6902), which is all that admission uses.
+    fn patched(mut object: Value, patch: &[Value]) -> Value {
+        for step in patch {
+            let path = step["path"].as_str().unwrap();
+            let (parent, name) = path.rsplit_once('/').unwrap();
+            let name = name.replace("~1", "/").replace("~0", "~");
+            match object.pointer_mut(parent).unwrap() {
+                Value::Object(fields) => drop(fields.insert(name, step["value"].clone())),
+                Value::Array(items) => {
+                    let at = name.parse().unwrap_or(items.len());
+                    if step["op"] == "replace" {
+                        items[at] = step["value"].clone();
+                    } else {
+                        items.insert(at, step["value"].clone());
+                    }
+                }
+                other => panic!("{path} leads into {other}"),
+            }
+        }
+        object
+    }
+
+    #[test]
+    fn an_agent_stays_safe_when_the_way_of_the_ca_changes() {
+        let (bundle, annotation) = (settings(), Settings { trust: Trust::Annotation, ..settings() });
+        for made_with in [&bundle, &annotation] {
+            let pod = made(made_with, "the CA");
+            for judged_with in [&bundle, &annotation] {
+                assert_eq!(ByRules(Some(judged_with.clone())).violation(&pod, &BTreeMap::new()), None);
+            }
+        }
     }
 }
