@@ -1,6 +1,7 @@
 //! The guard's own image, as it is shipped: one static program, and nothing to run beside it.
 
 mod compile;
+mod contents;
 mod sbom;
 
 use std::fs;
@@ -17,6 +18,7 @@ use crate::paths::Paths;
 use crate::progress::Progress;
 
 pub use compile::{Architecture, compile};
+pub use contents::files_in;
 
 /// The repository that the chart names unless its values say otherwise; the tag is the version.
 pub const GUARD: &str = "egressguard.io/guard";
@@ -60,21 +62,33 @@ pub fn ship(
     let bill = sbom::of_the_guard(paths, architecture, version)?;
     let sbom = archive.with_extension("cdx.json");
     fs::write(&sbom, &bill).with_context(|| format!("writing {}", sbom.display()))?;
-    let (files, program) = (files(paths)?, layer(paths, &program)?);
+    let digest = pack(paths, architecture, &program, &image, &bill, archive)?;
+    Ok(Shipped { image, digest, archive: archive.to_owned(), sbom })
+}
+
+/// Writes the archive; returns the digest.
+fn pack(
+    paths: &Paths,
+    architecture: Architecture,
+    program: &Path,
+    image: &str,
+    bill: &str,
+    archive: &Path,
+) -> Result<String> {
+    let (files, program) = (files(paths)?, layer(paths, program)?);
     let described = Described {
-        image: Image { name: &image, entrypoint: &[PROGRAM], layers: &[&files, &program] },
+        image: Image { name: image, entrypoint: &[PROGRAM], layers: &[&files, &program] },
         architecture: architecture.of_images(),
         user: USER,
         annotations: &[
             ("org.opencontainers.image.title", "Egress Guard"),
             ("org.opencontainers.image.description", "Guards AI agents' access to the Kubernetes API"),
             ("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE")),
-            ("org.opencontainers.image.version", version),
+            ("org.opencontainers.image.version", env!("CARGO_PKG_VERSION")),
         ],
-        sbom: Some(&bill),
+        sbom: Some(bill),
     };
-    let digest = described.write(archive)?;
-    Ok(Shipped { image, digest, archive: archive.to_owned(), sbom })
+    described.write(archive)
 }
 
 fn layer(paths: &Paths, program: &Path) -> Result<Layer> {
@@ -93,4 +107,25 @@ pub(super) fn files(paths: &Paths) -> Result<Layer> {
         write(root, "etc/group", &groups)?;
         write(root, "etc/nsswitch.conf", lookups)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_image_holds_the_program_and_nothing_else_to_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths { root: PathBuf::new(), cache: folder.path().to_owned() };
+        let (program, archive) = (folder.path().join("guard"), folder.path().join("image.tar"));
+        fs::write(&program, "a program").unwrap();
+        let digest = pack(&paths, Architecture::Amd64, &program, "example.test/guard:1", "{}", &archive).unwrap();
+        assert!(digest.starts_with("sha256:"), "{digest}");
+        let files = files_in(&archive).unwrap();
+        let executable: BTreeMap<_, _> = files.iter().filter(|(_, mode)| **mode & 0o111 != 0).collect();
+        assert!(executable.keys().eq([&"usr/local/bin/guard"]), "{files:?}");
+        assert!(files.keys().eq(["etc/group", "etc/nsswitch.conf", "etc/passwd", "usr/local/bin/guard"]), "{files:?}");
+    }
 }
