@@ -172,7 +172,8 @@ impl Replica {
                 {
                     tracing::error!(error = format!("{error:#}"), "the webhook's CA can't be published; tried again");
                 }
-                self.readiness.set(true);
+                // The Service sends reviews to whoever is ready: not to a webhook that can't shake hands yet.
+                self.readiness.set(webhook.is_none_or(|webhook| webhook.renew(&self.custody)));
             }
             let mut leading = leading.clone();
             leading.mark_unchanged();

@@ -145,26 +145,31 @@ impl Webhook {
         }
     }
 
-    /// The webhook's own leaf, in memory alone: every replica has the authority to make it.
     async fn keep_leaf(&self, custody: &Custody) {
         loop {
-            if self.is_due()
-                && let Some(authorities) = custody.current.load_full()
-            {
-                let names = BTreeSet::from([self.name.clone()]);
-                let made = || -> Result<()> {
-                    let made = KeyAndRequest::new(&self.name.to_string(), &names)?;
-                    let request = SigningRequest::from_pem(made.request_pem.as_bytes())?;
-                    let chain = authorities.sign(&request, &custody.lifetimes)?;
-                    self.serving.replace(chain.as_bytes(), made.key_pem.as_bytes())?;
-                    Ok(())
-                };
-                if let Err(error) = made() {
-                    tracing::error!(error = format!("{error:#}"), "the webhook has no certificate");
-                }
-            }
+            self.renew(custody);
             tokio::time::sleep(CHECK).await;
         }
+    }
+
+    /// The webhook's own leaf, in memory alone: every replica has the authority to make it. Says whether there is one.
+    pub(super) fn renew(&self, custody: &Custody) -> bool {
+        if self.is_due()
+            && let Some(authorities) = custody.current.load_full()
+        {
+            let names = BTreeSet::from([self.name.clone()]);
+            let made = || -> Result<()> {
+                let made = KeyAndRequest::new(&self.name.to_string(), &names)?;
+                let request = SigningRequest::from_pem(made.request_pem.as_bytes())?;
+                let chain = authorities.sign(&request, &custody.lifetimes)?;
+                self.serving.replace(chain.as_bytes(), made.key_pem.as_bytes())?;
+                Ok(())
+            };
+            if let Err(error) = made() {
+                tracing::error!(error = format!("{error:#}"), "the webhook has no certificate");
+            }
+        }
+        self.serving.validity().is_some()
     }
 
     fn is_due(&self) -> bool {
