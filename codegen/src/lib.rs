@@ -4,6 +4,7 @@
 
 mod admission;
 mod crds;
+mod detectors;
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -21,7 +22,7 @@ pub struct Generated {
 
 /// Every file that comes from code.
 pub fn generated() -> Result<Vec<Generated>> {
-    Ok([crds::files()?, admission::files()?].into_iter().flatten().collect())
+    Ok([crds::files()?, admission::files()?, detectors::files()].into_iter().flatten().collect())
 }
 
 /// The files that are not what the code says, those that are missing included.

@@ -10,6 +10,7 @@ mod doctor;
 mod documentation;
 mod gate;
 mod health;
+mod mask;
 mod node;
 mod prove;
 mod release;
@@ -44,6 +45,8 @@ enum Role {
     Gate(gate::Args),
     /// Says how requests are understood: `METHOD URL` lines or whole HTTP requests in, JSON lines out.
     Describe(describe::Args),
+    /// Hides secrets in standard input as the guard hides them from agents: try a detector on your own logs.
+    Mask(mask::Args),
     /// Ends enforcement on this node, until it is taken back.
     Release(release::Args),
     /// Removes what outlives the guard on purpose. Run by `helm uninstall`.
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
             Role::Control(args) => control::run(*args),
             Role::Gate(args) => gate::run(&args),
             Role::Describe(args) => describe::run(&args),
+            Role::Mask(args) => mask::run(&args),
             Role::Release(args) => release::run(&args),
             Role::Uninstall(args) => uninstall::run(&args),
             Role::Doctor(args) => doctor::run(&args),

@@ -202,6 +202,7 @@ fn by_words(last: &[u8], before: &[u8], third: &[u8], fourth: &[u8]) -> KeyClass
         b"auth" | b"credential" | b"credentials" | b"creds" | b"signature" => Weak,
         b"sig" => Weak,
         b"id" if before == b"secret" && (third == b"vault" || third == b"role" || fourth == b"vault") => Strong,
+        b"base" if before == b"key" && third == b"secret" => Strong,
         b"psk" => Strong,
         _ => Plain,
     }
@@ -237,6 +238,7 @@ pub(crate) const ENDINGS: &[&str] = &[
     "sig",
     "psk",
     "client-key-data",
+    "secret_key_base",
     "secret_id",
     "secretid",
 ];
@@ -270,6 +272,7 @@ mod tests {
             "SharedAccessKey",
             "db_pass",
             "client-key-data",
+            "secret_key_base",
             "PGPASSWORD",
             "_authToken",
         ] {

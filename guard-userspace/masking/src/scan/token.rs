@@ -86,7 +86,8 @@ impl Scan<'_> {
             return Verdict::No;
         }
         let ours = values::contains_folded(&payload, b"kubernetes.io")
-            || values::contains_folded(&payload, b"system:serviceaccount:");
+            || values::contains_folded(&payload, b"system:serviceaccount:")
+            || values::contains_folded(&payload, b"kubernetes/serviceaccount");
         let id = if ours && self.engine.is_on(catalogue::KUBERNETES_TOKEN) {
             catalogue::KUBERNETES_TOKEN
         } else {
