@@ -14,7 +14,7 @@ const CHUNK: usize = 64 * 1024;
 /// Command line of `guard mask`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What standard input holds: text/plain, application/json; `;stream=watch` and `;as=Table` may follow.
+    /// What standard input holds: text/plain, application/json, application/yaml; `;stream=watch` and `;as=Table` may follow.
     #[arg(long, default_value = "text/plain")]
     content_type: String,
     /// A GuardPolicy whose `spec.masking` says what is hidden; without one, all detectors that are on by default.

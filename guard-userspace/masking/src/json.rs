@@ -6,7 +6,7 @@
 
 mod frame;
 mod parse;
-mod strings;
+pub(crate) mod strings;
 
 pub(crate) use strings::looks_like_json;
 

@@ -21,6 +21,7 @@ mod shape;
 mod text;
 mod value;
 mod values;
+mod yaml;
 
 pub use catalogue::{Detector, detectors};
 pub use engine::Engine;

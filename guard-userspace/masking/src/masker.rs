@@ -4,6 +4,7 @@ use crate::engine::Engine;
 use crate::json::{Fault, JsonMasker};
 use crate::report::Report;
 use crate::text::TextMasker;
+use crate::yaml::YamlMasker;
 
 /// What a stream holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,11 +13,13 @@ pub enum Format {
     Json,
     /// Text: logs, output of commands.
     Text,
+    /// YAML: objects, lists, documents one after the other.
+    Yaml,
 }
 
 /// A content type that is not understood: its bytes must not pass.
 #[derive(Debug, thiserror::Error)]
-#[error("content type {0:?} is not understood: ask for application/json or text/plain")]
+#[error("content type {0:?} is not understood: ask for application/json, application/yaml or text/plain")]
 pub struct UnknownFormat(String);
 
 impl Format {
@@ -29,6 +32,7 @@ impl Format {
             | "application/merge-patch+json"
             | "application/strategic-merge-patch+json" => Ok(Self::Json),
             "text/plain" => Ok(Self::Text),
+            "application/yaml" | "application/x-yaml" | "text/yaml" | "application/apply-patch+yaml" => Ok(Self::Yaml),
             _ => Err(UnknownFormat(content_type.to_owned())),
         }
     }
@@ -42,6 +46,7 @@ pub struct Masker(By);
 enum By {
     Json(Box<JsonMasker>),
     Text(Box<TextMasker>),
+    Yaml(Box<YamlMasker>),
 }
 
 impl Masker {
@@ -50,6 +55,7 @@ impl Masker {
         Self(match format {
             Format::Json => By::Json(Box::new(JsonMasker::new(0))),
             Format::Text => By::Text(Box::default()),
+            Format::Yaml => By::Yaml(Box::default()),
         })
     }
 
@@ -57,6 +63,7 @@ impl Masker {
     pub fn push(&mut self, engine: &Engine, chunk: &[u8], out: &mut Vec<u8>, report: &mut Report) -> Result<(), Fault> {
         match &mut self.0 {
             By::Json(masker) => masker.push(engine, chunk, out, report),
+            By::Yaml(masker) => masker.push(engine, chunk, out, report),
             By::Text(masker) => {
                 masker.push(engine, chunk, out, report);
                 Ok(())
@@ -68,6 +75,7 @@ impl Masker {
     pub fn finish(&mut self, engine: &Engine, out: &mut Vec<u8>, report: &mut Report) -> Result<(), Fault> {
         match &mut self.0 {
             By::Json(masker) => masker.finish(engine, out, report),
+            By::Yaml(masker) => masker.finish(engine, out, report),
             By::Text(masker) => {
                 masker.finish(engine, out, report);
                 Ok(())

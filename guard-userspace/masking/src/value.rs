@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::json;
 use crate::placeholder::Style;
 use crate::scan::{Scan, What};
+use crate::yaml;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,12 @@ pub(crate) fn edits(engine: &Engine, value: &[u8], depth: u8) -> Vec<Edit> {
         && let Some(edits) = json::edits_of_value(engine, value, depth)
     {
         return edits;
+    }
+    if memchr::memmem::find(value, b"kind: Secret").is_some() && depth < crate::scan::MAX_DEPTH - 1 {
+        let edits = yaml::edits_of_value(engine, value, depth + 1);
+        if !edits.is_empty() {
+            return edits;
+        }
     }
     let found = Scan::of_value(engine, value, depth).run().found;
     found.into_iter().map(|found| edit(engine, value, found)).collect()

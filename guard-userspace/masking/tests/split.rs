@@ -64,11 +64,47 @@ fn documents() -> Vec<String> {
     ]
 }
 
+fn manifests() -> Vec<String> {
+    let data = STANDARD.encode("hunter2");
+    vec![
+        format!("apiVersion: v1\ndata:\n  p: {data}\n  q: |\n    {data}\n    {data}\nkind: Secret\nmetadata:\n  name: a\ntype: Opaque\n"),
+        format!("apiVersion: v1\nitems:\n- data:\n    p: {data}\n  metadata:\n    name: a\n  type: Opaque\n- data: null\n  type: Opaque\nkind: SecretList\n"),
+        format!("kind: List\nitems:\n- apiVersion: v1\n  data:\n    p: plain\n  kind: ConfigMap\n- apiVersion: v1\n  kind: Secret\n  stringData:\n    p: \"hunter2\"\n"),
+        format!("kind: Secret\ndata: {{p: {data}}}\n---\n# kind: Secret\nkind: ConfigMap\ndata:\n  a: b\n"),
+        "spec:\n  containers:\n  - name: web\n    env:\n    - name: DB_PASSWORD\n      value: hunter2\n    - name: A\n      value: 'b'\n    args: [\"--password=hunter2\", x]\n".to_owned(),
+        format!("data:\n  key: |\n{}\n  password: \"hun\\x41ter2\"\n  a: b # comment\nkind: ConfigMap\n", key(3).lines().fold(String::new(), |text, line| text + "    " + line + "\n")),
+        "{\"kind\":\"Secret\",\"data\":{\"p\":\"aHVudGVyMg==\"}}\n".to_owned(),
+    ]
+}
+
+#[test]
+fn a_secret_in_yaml_is_hidden_by_structure_and_stays_yaml() {
+    let engine = engine();
+    for text in manifests() {
+        let (out, _) = mask(&engine, Format::Yaml, [text.as_bytes()].into_iter()).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        for secret in ["aHVudGVyMg", "hunter2", "MIIEpAIB"] {
+            assert!(!out.contains(secret), "{text}\n{out}");
+        }
+        for plain in
+            ["apiVersion: v1", "  name: a", "p: plain", "  a: b", "type: Opaque", "value: 'b'", "# kind: Secret"]
+        {
+            assert_eq!(out.contains(plain), text.contains(plain), "{plain}: {text}\n{out}");
+        }
+        assert_eq!(
+            out.lines().filter(|line| line.ends_with(':')).count(),
+            text.lines().filter(|line| line.ends_with(':')).count(),
+            "{out}"
+        );
+    }
+}
+
 #[test]
 fn one_cut_anywhere_changes_nothing() {
     let engine = engine();
     let texts = texts().into_iter().map(|text| (Format::Text, text));
-    for (format, text) in texts.chain(documents().into_iter().map(|text| (Format::Json, text))) {
+    let manifests = manifests().into_iter().map(|text| (Format::Yaml, text));
+    for (format, text) in texts.chain(documents().into_iter().map(|text| (Format::Json, text))).chain(manifests) {
         let bytes = text.as_bytes();
         let whole = mask(&engine, format, [bytes].into_iter()).unwrap();
         for cut in 0..=bytes.len() {

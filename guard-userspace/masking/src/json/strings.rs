@@ -78,7 +78,7 @@ fn unicode(raw: &[u8]) -> (usize, [u8; 4], usize) {
 }
 
 /// Decodes a string's source.
-fn unescape(raw: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn unescape(raw: &[u8], out: &mut Vec<u8>) {
     out.clear();
     let mut at = 0;
     while at < raw.len() {
@@ -94,7 +94,7 @@ fn unescape(raw: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Moves changes of decoded text to where they are in its source.
-fn to_source(raw: &[u8], edits: &mut [Edit]) {
+pub(crate) fn to_source(raw: &[u8], edits: &mut [Edit]) {
     let (mut source, mut decoded) = (0, 0);
     let mut seek = |target: usize, after: bool| {
         while decoded < target && source < raw.len() {
@@ -243,10 +243,7 @@ impl JsonMasker {
                 };
             }
             (b"type", Some(kind)) => {
-                frame.secret_type = kind == b"Opaque"
-                    || kind.starts_with(b"kubernetes.io/")
-                    || kind.starts_with(b"bootstrap.kubernetes.io/")
-                    || kind.starts_with(b"helm.sh/release");
+                frame.secret_type = is_secret_type(&kind);
             }
             (b"name" | b"key", Some(name)) => frame.name = Some(self.keys.classify(&name)),
             (b"value", None) if frame.name.is_none() => {
@@ -315,8 +312,16 @@ impl JsonMasker {
     }
 }
 
+/// Whether a `type` is one of a Secret's (kubernetes.io: types of Secret).
+pub(crate) fn is_secret_type(name: &[u8]) -> bool {
+    name == b"Opaque"
+        || name.starts_with(b"kubernetes.io/")
+        || name.starts_with(b"bootstrap.kubernetes.io/")
+        || name.starts_with(b"helm.sh/release")
+}
+
 /// A Secret's value. Its placeholder is that of what it encodes, so that it is the same as in `stringData`.
-fn secret(engine: &Engine, text: &[u8], style: Style) -> Edit {
+pub(crate) fn secret(engine: &Engine, text: &[u8], style: Style) -> Edit {
     let bare = text.iter().position(|byte| *byte == b'=').map_or(text, |end| &text[..end]);
     let mut with = Vec::new();
     if style == Style::Base64 && bare.iter().all(|byte| encoded::is_base64(*byte)) {

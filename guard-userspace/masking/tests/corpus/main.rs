@@ -63,6 +63,11 @@ const SHAPES: &[Shape] = &[
             quoted(&format!("a:\n  v: {}\n", quoted(value)))
         )
     }),
+    ("YAML", Content::Yaml, |value| format!("apiVersion: v1\ndata:\n  v: {}\nkind: ConfigMap\n", quoted(value))),
+    ("YAML block", Content::Yaml, |value| {
+        let block = value.lines().fold(String::new(), |text, line| text + "    " + line + "\n");
+        format!("apiVersion: v1\ndata:\n  v: |\n{block}  w: x\nkind: ConfigMap\n")
+    }),
     ("base64", Content::Text, |value| format!("blob: {}\n", STANDARD.encode(format!("v: {value}\n")))),
     ("base64 + 1", Content::Text, |value| format!("blob: {}\n", STANDARD.encode(format!("xv: {value}\n")))),
     ("base64 + 2", Content::Json, |value| format!("{{\"blob\":\"{}\"}}", STANDARD.encode(format!("xyv: {value}\n")))),
