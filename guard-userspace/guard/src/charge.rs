@@ -118,6 +118,11 @@ impl Charge {
         }
     }
 
+    /// Whether nobody has taken over, as far as that can be known: without a folder it can't.
+    pub(crate) fn is_still_mine(&self) -> bool {
+        self.file.is_some() && self.hold().is_ok()
+    }
+
     /// Takes charge from every guard, the next that starts included, until [`Self::undo`].
     pub(crate) fn release(&self, reason: &str) -> Result<Held, ChargeError> {
         let Some(mut lock) = self.lock()? else { return Ok(Held { _lock: None }) };
@@ -240,6 +245,7 @@ mod tests {
         drop(new.take().unwrap());
         assert!(matches!(old.hold(), Err(ChargeError::TakenOver)));
         assert!(new.hold().is_ok());
+        assert!(new.is_still_mine() && !old.is_still_mine());
     }
 
     #[test]
@@ -275,6 +281,7 @@ mod tests {
     fn without_a_folder_there_is_nobody_else() {
         let charge = Charge::of_node(None).unwrap();
         assert!(charge.take().is_ok() && charge.hold().is_ok());
+        assert!(!charge.is_still_mine(), "nor can it be known that nobody has taken over");
         assert_eq!(charge.released().unwrap(), None);
     }
 

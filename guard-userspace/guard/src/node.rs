@@ -71,6 +71,9 @@ const CERTIFICATE_POLL: Duration = Duration::from_secs(10);
 /// How often readiness is looked at.
 const READINESS_POLL: Duration = Duration::from_millis(250);
 
+/// How long exec, port-forward and logs may go on where no other guard serves the node's agents meanwhile.
+const ALONE: Duration = Duration::from_secs(5);
+
 /// How long connections that have passed the drain's deadline may take to close.
 const CLOSE: Duration = Duration::from_secs(2);
 
@@ -126,7 +129,7 @@ pub(crate) struct Args {
     /// A name that the API server's certificate has.
     #[arg(long, default_value = "kubernetes.default.svc")]
     upstream_name: String,
-    /// How long exec, port-forward and logs may go on after a SIGTERM, in seconds.
+    /// How long exec, port-forward and logs may go on after a SIGTERM, in seconds. Five at most where no other guard has taken charge of the node.
     #[arg(long, default_value_t = 600)]
     drain_for: u64,
     /// A folder of the node's own, for root alone: who is in charge of the node. Two guards on one node need it, as in an upgrade.
@@ -189,9 +192,14 @@ async fn guard(args: Args) -> Result<()> {
     }
     readiness.set(false);
     exporter.abort();
+    // The DaemonSet makes the next guard once this one is gone, and until then nobody listens: some streams against every agent's access.
+    let drain_for = if charge.is_still_mine() { drain_for.min(ALONE) } else { drain_for };
 
     // `guarding` rests from here on, and is not dropped: it holds the doors, whose end cuts what they have accepted.
-    tracing::info!(drain_for = args.drain_for, "draining; the kernel goes on refusing, with or without this process");
+    tracing::info!(
+        drain_for = drain_for.as_secs(),
+        "draining; the kernel goes on refusing, with or without this process"
+    );
     drain.start(drain_for);
     serving.close();
     tokio::select! {
