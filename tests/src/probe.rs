@@ -19,6 +19,7 @@ mod packet_socket;
 mod patience;
 mod raw;
 mod stack;
+pub mod storm;
 mod tls;
 mod tunnel;
 mod uring;
@@ -145,6 +146,15 @@ enum Vector {
         #[arg(long, default_value_t = 10)]
         pause: u64,
     },
+    /// Tries each way again and again until its standard input ends, and says as JSON whom each has met.
+    Storm {
+        /// The arguments of one try, as the probe would take them.
+        #[arg(long = "way")]
+        ways: Vec<String>,
+        /// Milliseconds between two tries of one way.
+        #[arg(long, default_value_t = 50)]
+        pause: u64,
+    },
     /// Takes a socket from the one that lends it, and connects it if it isn't.
     Borrow {
         #[arg(long)]
@@ -186,6 +196,8 @@ enum Speech {
     Tls,
     /// A TLS handshake, then `GET /version`.
     Https,
+    /// The same with the pod's own token.
+    AsPod,
     /// Nothing: the first line that comes is the answer.
     Nothing,
 }
@@ -223,7 +235,7 @@ fn run(command: &Command, met: Finding) -> io::Result<Finding> {
         Vector::Old { to } => {
             let (mut session, peer) = Session::open(connect::open(*to, connect::Way::Plain, limit)?)?;
             wait()?;
-            let answer = session.ask()?;
+            let answer = session.ask("")?;
             Ok(Finding { answer: Some(answer), ..of_peer(met, peer) })
         }
         Vector::Attack { attack, to, path, seconds } => {
@@ -233,6 +245,10 @@ fn run(command: &Command, met: Finding) -> io::Result<Finding> {
         Vector::Gets { to, path, seconds, pause } => {
             let latencies = gets::run(*to, path, Duration::from_secs(*seconds), Duration::from_millis(*pause))?;
             Ok(answered(serde_json::to_string(&latencies)?))
+        }
+        Vector::Storm { ways, pause } => {
+            let tallies = storm::run(ways, command.limit, Duration::from_millis(*pause))?;
+            Ok(answered(serde_json::to_string(&tallies)?))
         }
         Vector::Lend { to, at, connected } => lend::lend(at, *to, *connected, limit).map(|()| met),
         Vector::Borrow { to, at } => speak_on(lend::borrow(at, *to, limit)?, Speech::Tls, met),
@@ -267,7 +283,11 @@ fn speak_on(mut stream: impl Stream, speak: Speech, met: Finding) -> io::Result<
         return Ok(Finding { answer: Some(answer), ..met });
     }
     let (mut session, peer) = Session::open(stream)?;
-    let answer = if speak == Speech::Https { Some(session.ask()?) } else { None };
+    let answer = match speak {
+        Speech::Https => Some(session.ask("")?),
+        Speech::AsPod => Some(session.ask(&format!("Authorization: Bearer {}\r\n", gets::token()?))?),
+        Speech::Tls | Speech::Nothing => None,
+    };
     Ok(Finding { answer, ..of_peer(met, peer) })
 }
 
@@ -275,9 +295,13 @@ fn of_peer(met: Finding, peer: tls::Peer) -> Finding {
     Finding { peer_certificate_sha256: Some(peer.certificate_sha256), issuer: Some(peer.issuer), ..met }
 }
 
-fn wait() -> io::Result<()> {
+fn ready() -> io::Result<()> {
     println!("ready {}", std::process::id());
-    io::stdout().flush()?;
+    io::stdout().flush()
+}
+
+fn wait() -> io::Result<()> {
+    ready()?;
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
     Ok(())

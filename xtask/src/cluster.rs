@@ -12,6 +12,7 @@ mod node;
 mod objects;
 mod owner;
 mod pki;
+mod programs;
 mod starter;
 mod status;
 mod up;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use cleanup::END;
 pub use feature::Feature;
 pub use owner::{disown, own, sweep};
+pub use programs::{Ended, Program};
 pub use status::{Part, names, status};
 pub use up::{UpOptions, up};
 

@@ -1,6 +1,6 @@
 //! The cluster's long-running programs: started in their namespace and cgroup, recorded, and told apart from a reused pid.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -41,6 +41,22 @@ impl Recorded {
         sockets.lines().any(|line| line.split_whitespace().next_back() == Some(socket))
     }
 
+    /// With what it was started, as the kernel knows it (proc(5)).
+    pub fn as_started(&self) -> Result<Started> {
+        let read = |file: &str| -> Result<Vec<String>> {
+            let path = format!("/proc/{}/{file}", self.pid);
+            let bytes = fs::read(&path).with_context(|| format!("reading {path}"))?;
+            let texts = bytes.split(|byte| *byte == 0).filter(|text| !text.is_empty());
+            Ok(texts.map(|text| String::from_utf8_lossy(text).into_owned()).collect())
+        };
+        let mut words = read("cmdline")?.into_iter();
+        let program = words.next().with_context(|| format!("{} runs no more", self.name))?.into();
+        let environment = read("environ")?;
+        let environment = environment.iter().filter_map(|pair| pair.split_once('='));
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Ok(Started { program, arguments: words.collect(), environment })
+    }
+
     /// Asks it to end, or ends it.
     pub fn signal(&self, signal: Signal) {
         if self.alive() {
@@ -48,6 +64,14 @@ impl Recorded {
             let _ = kill(Pid::from_raw(self.pid), signal);
         }
     }
+}
+
+/// What a program was started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    program: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 /// Where and how a program runs.
@@ -72,7 +96,9 @@ impl Place<'_> {
     ) -> Result<Recorded> {
         let short = name.rsplit('/').next().unwrap_or(name);
         let log = self.logs.join(format!("{short}.log"));
-        let file = File::create(&log).with_context(|| format!("making the log {}", log.display()))?;
+        let mut file = OpenOptions::new();
+        let file = file.create(true).append(true).open(&log);
+        let file = file.with_context(|| format!("making the log {}", log.display()))?;
         let mut command = Command::new("setsid");
         command
             .args([
@@ -96,6 +122,13 @@ impl Place<'_> {
             let _ = child.wait();
         });
         Ok(Recorded { name: name.to_owned(), pid, started, log })
+    }
+
+    /// Starts a program as it was started before.
+    pub fn start_again(&self, name: &str, started: &Started) -> Result<Recorded> {
+        let environment: Vec<_> =
+            started.environment.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        self.start(name, &started.program, &started.arguments, &environment)
     }
 }
 
@@ -168,6 +201,17 @@ mod tests {
         assert!(!me.listens_at(socket.to_str().unwrap()));
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         assert!(me.listens_at(socket.to_str().unwrap()));
+    }
+
+    #[test]
+    fn how_a_process_was_started_is_read_from_it() {
+        let mut child = Command::new("sleep").arg("60").env("LIFE", "a=b").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let process = Recorded { name: "it".into(), pid, started: start_time(pid).unwrap(), log: PathBuf::new() };
+        let started = process.as_started().unwrap();
+        child.kill().and_then(|()| child.wait()).unwrap();
+        assert_eq!((started.program, started.arguments), (PathBuf::from("sleep"), vec!["60".to_owned()]));
+        assert!(started.environment.contains(&("LIFE".to_owned(), "a=b".to_owned())));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
-use aya::maps::{Map, MapData, PerCpuHashMap};
-use guard_common::{Hook, LAYOUT_VERSION, Reason};
+use aya::maps::{HashMap, Map, MapData, PerCpuHashMap};
+use guard_common::{Hook, LAYOUT_VERSION, NetnsEntry, Reason, VethAddressKey, VethEntry};
 use serde_json::Value;
 
 use super::NodeNetns;
@@ -39,6 +39,27 @@ impl Counters {
         Self(counters)
     }
 
+    /// How many entries each of the maps has that hold something for every pod.
+    #[track_caller]
+    pub fn entries(pins: &Path) -> [(&'static str, usize); 5] {
+        let open = |name: &str| {
+            let path = pins.join(format!("v{LAYOUT_VERSION}/maps/{name}"));
+            MapData::from_pin(&path).unwrap_or_else(|error| panic!("opening {}: {error}", path.display()))
+        };
+        [
+            ("NETNS", count::<8, { size_of::<NetnsEntry>() }>(open("NETNS"))),
+            ("CGROUPS", count::<8, 1>(open("CGROUPS"))),
+            ("VETHS", count::<4, { size_of::<VethEntry>() }>(open("VETHS"))),
+            ("VETH_ADDRESSES", count::<{ size_of::<VethAddressKey>() }, 1>(open("VETH_ADDRESSES"))),
+            ("REFUSALS", {
+                let map: PerCpuHashMap<_, [u8; 16], u64> =
+                    PerCpuHashMap::try_from(Map::PerCpuHashMap(open("REFUSALS")))
+                        .expect("the map's types are those of guard-common");
+                map.keys().count()
+            }),
+        ]
+    }
+
     /// With what netfilter has counted of these sources behind the veth.
     #[track_caller]
     pub(super) fn with_netfilter(mut self, node: &NodeNetns, sources: &[IpAddr]) -> Self {
@@ -69,4 +90,12 @@ impl Counters {
         let new = self.0.iter().map(|(key, count)| (*key, count.saturating_sub(before.of(key.0, key.1))));
         new.filter(|(_, count)| *count > 0).collect()
     }
+}
+
+/// Entries of a hash map whose keys and values are of these sizes.
+#[track_caller]
+fn count<const KEY: usize, const VALUE: usize>(map: MapData) -> usize {
+    let map: HashMap<_, [u8; KEY], [u8; VALUE]> =
+        HashMap::try_from(Map::HashMap(map)).expect("the map's types are those of guard-common");
+    map.keys().count()
 }

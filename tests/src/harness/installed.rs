@@ -12,7 +12,8 @@ use xtask::images;
 
 use super::kubectl::run;
 use super::pod::finding;
-use super::{Answer, Kubectl, NodeNetns, Running, eventually};
+use super::{Answer, Kubectl, NodeNetns, Pod, Running, eventually};
+use crate::finding::Finding;
 
 /// Longest run of helm, waiting included, on two busy cores.
 const LIMIT: Duration = Duration::from_mins(8);
@@ -50,6 +51,34 @@ impl Installed {
         let values = cluster.dir.join("values.json");
         fs::write(&values, self::values(&cluster).to_string()).expect("writing the values");
         Self { cluster, kubectl, namespace, values }
+    }
+
+    /// The same with the guard installed, these values set, and the account `agent` in the agents' namespace, which may do what editors may.
+    #[track_caller]
+    pub fn with_agents(set: &[&str]) -> Self {
+        let installed = Self::prepare();
+        installed.kubectl.apply(&json!({"apiVersion": "v1", "kind": "List", "items": [
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "agent"}},
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": "agent"},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
+                "subjects": [{"kind": "ServiceAccount", "name": "agent", "namespace": installed.namespace}],
+            },
+        ]}));
+        installed.install(set);
+        installed
+    }
+
+    /// Waits until an agent's requests are answered.
+    #[track_caller]
+    pub fn served(&self, agent: &Pod) {
+        eventually(&format!("requests of {} to be answered", agent.name), READY, || {
+            let found = agent.probe("--limit 5000 connect --to 10.96.0.1:443 --speak as-pod");
+            let answered = found.answer.as_ref().is_some_and(|answer| answer.contains(" 200 "));
+            if answered { Ok(()) } else { Err(format!("{found:?}\n{}", self.said())) }
+        });
     }
 
     /// Where the chart is.
@@ -158,9 +187,17 @@ impl Installed {
     /// SHA-256 of the API server's certificate.
     #[track_caller]
     pub fn api_server_certificate(&self) -> String {
-        let mut command = NodeNetns::new(&self.cluster.control_plane_netns).command(built("probe"));
-        command.args(["connect", "--to", "127.0.0.1:6443"]);
-        finding(&run(command, "").ok()).peer_certificate_sha256.expect("the API server speaks TLS")
+        let control_plane = NodeNetns::new(&self.cluster.control_plane_netns);
+        let found = self.probe_in(&control_plane, "connect --to 127.0.0.1:6443");
+        found.peer_certificate_sha256.expect("the API server speaks TLS")
+    }
+
+    /// The probe in a namespace, run by the machine: outside every pod's cgroup.
+    #[track_caller]
+    pub fn probe_in(&self, netns: &NodeNetns, arguments: &str) -> Finding {
+        let mut command = netns.command(built("probe"));
+        command.args(arguments.split_whitespace());
+        finding(&run(command, "").ok())
     }
 
     /// A namespace of agents by its own label, if a test makes it.

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -28,9 +29,33 @@ pub struct Pod {
     /// Where it runs.
     pub node: Node,
     kubectl: Kubectl,
+    /// Somebody else's, who deletes it.
+    borrowed: bool,
 }
 
 impl Pod {
+    /// One that is there and ready, and is left alone when this is dropped.
+    #[track_caller]
+    pub fn existing(kubectl: &Kubectl, nodes: &[Node], name: &str) -> Self {
+        let object = kubectl.get("pod", name);
+        let node = nodes.iter().find(|node| object["spec"]["nodeName"] == node.name.as_str());
+        Self::of(&object, kubectl, node.expect("a pod that runs has a node"), true)
+    }
+
+    #[track_caller]
+    fn of(object: &Value, kubectl: &Kubectl, node: &Node, borrowed: bool) -> Self {
+        let text = |value: &Value| value.as_str().expect("the API server sets it").to_owned();
+        let addresses = object["status"]["podIPs"].as_array().expect("a ready pod has addresses");
+        Self {
+            name: text(&object["metadata"]["name"]),
+            uid: text(&object["metadata"]["uid"]),
+            addresses: addresses.iter().map(|one| text(&one["ip"]).parse().expect("an address")).collect(),
+            node: node.clone(),
+            kubectl: kubectl.clone(),
+            borrowed,
+        }
+    }
+
     /// Creates the pods and waits until all are ready.
     #[track_caller]
     pub fn create_all(kubectl: &Kubectl, nodes: &[Node], plans: &[PodPlan]) -> Vec<Self> {
@@ -51,15 +76,7 @@ impl Pod {
                 .is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"));
             if ready { Ok(object) } else { Err(describe(kubectl, &plan.name, &object)) }
         });
-        let text = |value: &Value| value.as_str().expect("the API server sets it").to_owned();
-        let addresses = object["status"]["podIPs"].as_array().expect("a ready pod has addresses");
-        Self {
-            name: plan.name.clone(),
-            uid: text(&object["metadata"]["uid"]),
-            addresses: addresses.iter().map(|one| text(&one["ip"]).parse().expect("an address")).collect(),
-            node: nodes[plan.node].clone(),
-            kubectl: kubectl.clone(),
-        }
+        Self::of(&object, kubectl, &nodes[plan.node], false)
     }
 
     /// The address of IPv4.
@@ -69,7 +86,7 @@ impl Pod {
     }
 
     /// `kubectl exec`, not started.
-    pub fn exec_command<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> std::process::Command {
+    pub fn exec_command<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut all =
             vec!["exec".to_owned(), "--stdin".into(), self.name.clone(), "--container=main".into(), "--".into()];
         all.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
@@ -100,6 +117,25 @@ impl Pod {
         Running::start(&mut self.exec_command(arguments))
     }
 
+    /// Starts a program of the pod's image as a process of the pod, by a way that needs neither the kubelet nor its runtime, and outlives both. It
+    /// has the capabilities that a pod of an agent lacks.
+    #[track_caller]
+    pub fn start_inside<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> Running {
+        let process = self.process();
+        let cgroup = holder(&self.cgroup(), process).expect("a process of the pod is in one of its cgroups");
+        let mut command = Command::new("sh");
+        command
+            .args([
+                "-c",
+                r#"echo $$ > "$1/cgroup.procs" && of=$2 && shift 2 && exec nsenter --target "$of" --net --mount --pid -- "$@""#,
+                "sh",
+            ])
+            .arg(cgroup)
+            .arg(process.to_string())
+            .args(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        Running::start(&mut command)
+    }
+
     /// Serves the pod's `/etc` on port 8080 until dropped.
     #[track_caller]
     pub fn serve_etc(&self) -> Running {
@@ -128,9 +164,12 @@ impl Pod {
     /// The pod's folder in cgroup2.
     #[track_caller]
     pub fn cgroup(&self) -> PathBuf {
-        let kubepods = self.node.cgroup2.join("kubepods");
-        let wanted = format!("pod{}", self.uid);
-        find(&kubepods, &wanted).unwrap_or_else(|| panic!("{wanted} is not below {}", kubepods.display()))
+        self.find_cgroup().unwrap_or_else(|| panic!("{} has no cgroup on {}", self.name, self.node.name))
+    }
+
+    /// The same, if it is there.
+    pub fn find_cgroup(&self) -> Option<PathBuf> {
+        find(&self.node.cgroup2.join("kubepods"), &format!("pod{}", self.uid))
     }
 
     /// The number that the kernel knows the workload by.
@@ -175,6 +214,9 @@ impl Pod {
 
 impl Drop for Pod {
     fn drop(&mut self) {
+        if self.borrowed {
+            return;
+        }
         let _ = self.kubectl.run(["delete", "pod", &self.name, "--ignore-not-found", "--wait=false"]);
     }
 }
@@ -208,10 +250,24 @@ fn find(folder: &Path, wanted: &str) -> Option<PathBuf> {
 }
 
 fn processes(cgroup: &Path) -> Vec<u32> {
-    let own = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
-    let mut all: Vec<u32> = own.lines().filter_map(|line| line.parse().ok()).collect();
-    for entry in fs::read_dir(cgroup).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
-        all.extend(processes(&entry.path()));
-    }
+    let mut all = own_processes(cgroup);
+    all.extend(children(cgroup).flat_map(|child| processes(&child)));
     all
+}
+
+/// The folder at or below this one that a process is in.
+fn holder(cgroup: &Path, process: u32) -> Option<PathBuf> {
+    if own_processes(cgroup).contains(&process) {
+        return Some(cgroup.to_owned());
+    }
+    children(cgroup).find_map(|child| holder(&child, process))
+}
+
+fn own_processes(cgroup: &Path) -> Vec<u32> {
+    let own = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    own.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+fn children(cgroup: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(cgroup).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_dir())
 }

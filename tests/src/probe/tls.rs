@@ -48,10 +48,12 @@ impl<S: Stream> Session<S> {
         Ok((Self { connection, stream }, peer))
     }
 
-    /// Asks for `/version` and returns the status line.
-    pub(super) fn ask(&mut self) -> io::Result<String> {
+    /// Asks for `/version`, with these further header lines, and returns the status line.
+    pub(super) fn ask(&mut self, headers: &str) -> io::Result<String> {
         let mut stream = rustls::Stream::new(&mut self.connection, &mut self.stream);
-        stream.write_all(b"GET /version HTTP/1.1\r\nHost: kubernetes.default.svc\r\nConnection: close\r\n\r\n")?;
+        let head =
+            format!("GET /version HTTP/1.1\r\nHost: kubernetes.default.svc\r\nConnection: close\r\n{headers}\r\n");
+        stream.write_all(head.as_bytes())?;
         stream.flush()?;
         let mut line = Vec::new();
         let mut byte = [0];

@@ -1,0 +1,101 @@
+//! A node's own programs, ended and started again as they were.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+
+use super::cleanup::{self, END};
+use super::{Cluster, Node, node};
+use crate::lock;
+use crate::mounts;
+use crate::process::{Place, Recorded, Started};
+use crate::run;
+use crate::wait::Wait;
+
+/// Longest that a program may take to be of use again, on two very busy cores.
+const LIMIT: Duration = Duration::from_mins(3);
+
+/// A program that every node has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// The container runtime. Its containers, and their shims, outlive it.
+    Containerd,
+    /// Services.
+    KubeProxy,
+    /// Pods.
+    Kubelet,
+}
+
+/// A program that its node lacks for now.
+#[derive(Debug)]
+pub struct Ended {
+    program: Program,
+    name: String,
+    started: Started,
+}
+
+impl Program {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Containerd => "containerd",
+            Self::KubeProxy => "kube-proxy",
+            Self::Kubelet => "kubelet",
+        }
+    }
+}
+
+impl Cluster {
+    /// Ends a node's program by this signal, and waits until it is gone.
+    pub fn end_program(&self, node: &Node, program: Program, signal: Signal) -> Result<Ended> {
+        let name = format!("{}/{}", node.name, program.name());
+        let recorded = cleanup::recorded(&self.dir).into_iter().find(|process| process.name == name);
+        let recorded = recorded.with_context(|| format!("{name} is not among this cluster's processes"))?;
+        let started = recorded.as_started().with_context(|| format!("looking how {name} was started"))?;
+        recorded.signal(signal);
+        let wait = Wait { part: &format!("the end of {name}"), log: &recorded.log, limit: END };
+        wait.until(|| Ok(recorded.alive().then(|| "it still runs".to_owned())))?;
+        Ok(Ended { program, name, started })
+    }
+
+    /// Starts it again with the same arguments, and waits until it answers.
+    pub fn start_program(&self, node: &Node, ended: &Ended) -> Result<()> {
+        let place = Place { netns: &node.netns, cgroup: &node.daemons_cgroup, logs: &node.logs };
+        match ended.program {
+            Program::Kubelet => {
+                let _turn = lock::hold_folder(Path::new(mounts::OURS), "another cluster's kubelet starts")?;
+                let kubelet = self.start_again(&place, ended)?;
+                wait_for(&kubelet, || Ok(kubelet.listens_at(node::DEVICE_PLUGINS)))
+            }
+            Program::Containerd => {
+                let containerd = self.start_again(&place, ended)?;
+                let ask = ["--connect-timeout", "5s", "--timeout", "20s", "version"];
+                wait_for(&containerd, || Ok(run::capture(&mut node.ctr(&self.binaries, ask)).is_ok()))
+            }
+            Program::KubeProxy => self.start_again(&place, ended).map(drop),
+        }
+    }
+
+    fn start_again(&self, place: &Place<'_>, ended: &Ended) -> Result<Recorded> {
+        let process = place.start_again(&ended.name, &ended.started)?;
+        let mut all = cleanup::recorded(&self.dir);
+        all.retain(|known| known.name != ended.name);
+        all.push(process.clone());
+        let file = self.dir.join("processes.json");
+        let text = serde_json::to_vec(&all).context("writing down the processes")?;
+        fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+        Ok(process)
+    }
+}
+
+fn wait_for(process: &Recorded, answers: impl Fn() -> Result<bool>) -> Result<()> {
+    let wait = Wait { part: &process.name, log: &process.log, limit: LIMIT };
+    wait.until(|| {
+        if !process.alive() {
+            bail!("{} has ended{}", process.name, wait.log_tail());
+        }
+        Ok((!answers()?).then(|| "it does not answer yet".to_owned()))
+    })
+}
