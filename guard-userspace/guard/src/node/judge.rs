@@ -110,8 +110,8 @@ mod tests {
     /// `add` and `replace` of JSON Patch (RFC 6902), which is all that admission uses.
     fn patched(mut object: Value, patch: &[Value]) -> Value {
         for step in patch {
-            let path = step["path"].as_str().unwrap();
-            let (parent, name) = path.rsplit_once('/').unwrap();
+            let place = step["path"].as_str().unwrap();
+            let (parent, name) = place.rsplit_once('/').unwrap();
             let name = name.replace("~1", "/").replace("~0", "~");
             match object.pointer_mut(parent).unwrap() {
                 Value::Object(fields) => drop(fields.insert(name, step["value"].clone())),
@@ -123,7 +123,7 @@ mod tests {
                         items.insert(at, step["value"].clone());
                     }
                 }
-                other => panic!("{path} leads into {other}"),
+                other => panic!("{place} leads into {other}"),
             }
         }
         object
