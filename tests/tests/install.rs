@@ -3,9 +3,13 @@
 
 #[path = "install/agents.rs"]
 mod agents;
+#[path = "install/docs.rs"]
+mod docs;
 #[path = "install/life.rs"]
 mod life;
 #[path = "install/rendering.rs"]
 mod rendering;
 #[path = "install/rights.rs"]
 mod rights;
+#[path = "install/webhook.rs"]
+mod webhook;

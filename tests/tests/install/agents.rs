@@ -90,6 +90,14 @@ impl<'a> Agent<'a> {
         self
     }
 
+    /// The name of its pod.
+    #[track_caller]
+    pub(crate) fn pod(&self) -> String {
+        let selector = format!("app={}", self.name);
+        let path = "jsonpath={.items[0].metadata.name}";
+        self.kubectl.run(["get", "pods", "-l", &selector, "--field-selector", "status.phase=Running", "-o", path]).ok()
+    }
+
     /// A program in its pod.
     #[track_caller]
     pub(crate) fn exec(&self, arguments: &[&str]) -> Answer {

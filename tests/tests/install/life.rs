@@ -6,6 +6,7 @@ use guard_e2e::harness::{Installed, Kubectl, RELEASE, SOON, Traces, eventually};
 use serde_json::Value;
 
 use crate::agents::{Agent, Load};
+use crate::{docs, webhook};
 
 #[test]
 fn an_installation_holds_from_its_first_agent_to_its_last_trace() {
@@ -28,6 +29,7 @@ fn an_installation_holds_from_its_first_agent_to_its_last_trace() {
     }
     helm_test_proves_each_node(&installed);
     the_doctor_finds_nothing_wrong(&installed);
+    docs::the_documentation_holds(&installed, &agent);
     no_request_is_lost_in_an_upgrade_or_a_rollback(&installed, &agent);
     a_node_is_released_and_taken_back(&installed, &agent);
     agent.is_shut_in(&installed);
@@ -101,10 +103,12 @@ fn the_doctor_finds_nothing_wrong(installed: &Installed) {
 fn no_request_is_lost_in_an_upgrade_or_a_rollback(installed: &Installed, agent: &Agent<'_>) {
     let before = installed.guard_on(agent.node);
     let load = Load::start(agent);
-    installed.install(&["node.podAnnotations.step=upgrade"]);
+    // Another way of admission, and of the CA: whoever runs already is as safe as it was.
+    installed.install(&webhook::VALUES);
     let upgraded = installed.guard_on(agent.node);
     assert_ne!(before, upgraded);
     agent.is_shut_in(installed);
+    let webhooked = webhook::makes_agents_safe(installed, agent.node);
     installed.helm(["rollback", RELEASE, "1"]).ok();
     installed.ready();
     assert_ne!(upgraded, installed.guard_on(agent.node));
@@ -118,6 +122,7 @@ fn no_request_is_lost_in_an_upgrade_or_a_rollback(installed: &Installed, agent: 
         met.slowest
     );
     assert!(met.answered > 20, "{} requests are no load", met.answered);
+    webhooked.exec(&["kubectl", "get", "configmaps", "-o", "name"]).ok();
 }
 
 fn a_node_is_released_and_taken_back(installed: &Installed, agent: &Agent<'_>) {
