@@ -6,10 +6,11 @@ use guard_e2e::harness::{Installed, Kubectl, RELEASE, SOON, Traces, eventually};
 use serde_json::Value;
 
 use crate::agents::{Agent, Load};
-use crate::{docs, webhook};
+use crate::{docs, turn, webhook};
 
 #[test]
 fn an_installation_holds_from_its_first_agent_to_its_last_trace() {
+    let _turn = turn();
     let installed = Installed::prepare();
     let before = Traces::of(&installed);
     let [first, second] = installed.cluster.nodes.as_slice() else { panic!("this area needs two nodes") };

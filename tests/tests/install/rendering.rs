@@ -4,6 +4,8 @@ use guard_e2e::harness::{Installed, RELEASE, rendered};
 use serde_json::Value;
 use xtask::cluster::Cluster;
 
+use crate::turn;
+
 fn cluster() -> Cluster {
     Cluster::load(&std::env::var("EGRESS_GUARD_CLUSTER").expect("cargo xtask e2e runs these tests")).expect("a cluster")
 }
@@ -39,6 +41,7 @@ fn a_value_that_is_not_there_is_an_error() {
 
 #[test]
 fn the_api_server_takes_every_object_whatever_the_values() {
+    let _turn = turn();
     let cluster = cluster();
     let sets: [&[&str]; 6] = [
         &[],
@@ -88,7 +91,7 @@ fn the_api_server_takes_every_object_whatever_the_values() {
         let said = tried.unwrap_or_else(|error| panic!("{set:?}: {error:#}"));
         assert!(said.lines().count() >= objects_at_least(set), "{set:?}: {said}");
     }
-    cluster.kubectl_output(["delete", "namespace", &namespace, "--wait=false"]).unwrap();
+    cluster.kubectl_output(["delete", "namespace", &namespace]).unwrap();
 }
 
 fn objects_at_least(set: &[&str]) -> usize {
