@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use cleanup::END;
 pub use feature::Feature;
 pub use owner::{disown, own, sweep};
-pub use programs::{Ended, Program};
+pub use programs::{Ended, PoweredOff, Program};
 pub use status::{Part, names, status};
 pub use up::{UpOptions, up};
 

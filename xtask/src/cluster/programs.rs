@@ -1,4 +1,4 @@
-//! A node's own programs, ended and started again as they were.
+//! A node's own programs ended and started again as they were, and the whole node as by its power switch.
 
 use std::fs;
 use std::path::Path;
@@ -9,8 +9,10 @@ use nix::sys::signal::Signal;
 
 use super::cleanup::{self, END};
 use super::{Cluster, Node, node};
+use crate::cgroup::Hierarchies;
 use crate::lock;
 use crate::mounts;
+use crate::netns;
 use crate::process::{Place, Recorded, Started};
 use crate::run;
 use crate::wait::Wait;
@@ -37,7 +39,17 @@ pub struct Ended {
     started: Started,
 }
 
+/// A node whose programs and containers have all ended at once.
+#[derive(Debug)]
+pub struct PoweredOff {
+    node: Node,
+    programs: Vec<Ended>,
+}
+
 impl Program {
+    /// In the order in which a node starts them.
+    const ALL: [Self; 3] = [Self::Containerd, Self::KubeProxy, Self::Kubelet];
+
     fn name(self) -> &'static str {
         match self {
             Self::Containerd => "containerd",
@@ -88,6 +100,54 @@ impl Cluster {
         fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
         Ok(process)
     }
+
+    /// Ends all that runs on a node, containers included, without a word to anybody.
+    pub fn power_off(&self, node: &Node) -> Result<PoweredOff> {
+        let end = |program: &Program| self.end_program(node, *program, Signal::SIGKILL);
+        // The kubelet first: it would start again what ends.
+        let mut programs = Program::ALL.iter().rev().map(end).collect::<Result<Vec<_>>>()?;
+        programs.reverse();
+        let hierarchies = Hierarchies::find()?;
+        for tree in [&node.cgroup2, &node.daemons_cgroup] {
+            let path = tree.strip_prefix(&hierarchies.v2).context("a node's cgroups lie in cgroup2")?;
+            hierarchies.kill(&path.to_string_lossy())?;
+        }
+        Ok(PoweredOff { node: node.clone(), programs })
+    }
+
+    /// Starts a node again.
+    pub fn power_on(&self, off: &PoweredOff) -> Result<()> {
+        off.programs.iter().try_for_each(|program| self.start_program(&off.node, program))
+    }
+}
+
+impl PoweredOff {
+    /// Takes from the node what no reboot leaves: what the kernel had, and the memory's file systems. `pins` is the guard's folder on the bpffs.
+    pub fn forget(&self, pins: &Path) -> Result<()> {
+        let node = &self.node;
+        let state = node.containerd_socket.parent().context("a socket lies in a folder")?;
+        for folder in [state, &node.kubelet_root] {
+            mounts::unmount_below(folder)?;
+        }
+        fs::remove_dir_all(state).with_context(|| format!("removing {}", state.display()))?;
+        fs::create_dir_all(state).with_context(|| format!("making {}", state.display()))?;
+        if pins.exists() {
+            fs::remove_dir_all(pins).with_context(|| format!("removing the BPF pins in {}", pins.display()))?;
+        }
+        let hierarchies = Hierarchies::find()?;
+        let root = node.cgroup_root.trim_start_matches('/');
+        hierarchies.remove(&format!("{root}/kubepods"))?;
+        let bridge = "nft flush ruleset; if ip link show cni0 >/dev/null 2>&1; then ip link delete cni0; fi";
+        in_node(node, bridge)?;
+        // The kernel takes namespaces apart in its own time.
+        let wait =
+            Wait { part: &format!("the end of the pods' networks on {}", node.name), log: &node.logs, limit: END };
+        wait.until(|| {
+            let left = in_node(node, "ip -o link show type veth")?;
+            let left: Vec<&str> = left.lines().filter(|line| line.contains(": veth")).collect();
+            Ok((!left.is_empty()).then(|| left.join("\n")))
+        })
+    }
 }
 
 fn wait_for(process: &Recorded, answers: impl Fn() -> Result<bool>) -> Result<()> {
@@ -98,4 +158,8 @@ fn wait_for(process: &Recorded, answers: impl Fn() -> Result<bool>) -> Result<()
         }
         Ok((!answers()?).then(|| "it does not answer yet".to_owned()))
     })
+}
+
+fn in_node(node: &Node, line: &str) -> Result<String> {
+    run::capture(netns::command_in(&node.netns, "sh").args(["-c", line]))
 }
