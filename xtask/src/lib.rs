@@ -18,6 +18,7 @@ pub mod oracle;
 pub mod paths;
 pub mod process;
 pub mod progress;
+pub mod prometheus;
 pub mod run;
 pub mod setup;
 pub mod sysctl;

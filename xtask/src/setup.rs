@@ -12,6 +12,7 @@ use crate::golang;
 use crate::images;
 use crate::paths::Paths;
 use crate::progress::Progress;
+use crate::prometheus;
 use crate::run::{capture, run};
 use crate::tools::{self, BPF_LINKER, EbpfToolchain, LLVM_PREFIX};
 
@@ -47,6 +48,7 @@ pub fn setup(paths: &Paths, progress: &Progress) -> Result<()> {
     progress.note(&format!("kernel programs: {}", EbpfToolchain::find()?.describe()));
     let binaries = golang::ensure(paths, progress)?;
     images::ensure(paths, &binaries, progress)?;
+    prometheus::ensure(paths, progress)?;
     progress.note(&format!("all is there; the cache is {}", paths.cache.display()));
     Ok(())
 }

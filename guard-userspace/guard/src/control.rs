@@ -216,6 +216,7 @@ impl Replica {
                 () = fleet.run() => {}
                 _ = leading.wait_for(|leads| !*leads) => tracing::warn!("this replica does not lead any more"),
             }
+            self.metrics.forget_nodes();
         }
     }
 }

@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use arc_swap::ArcSwap;
@@ -56,7 +56,7 @@ use follow::{Current, Follower};
 use guard_node::Telling;
 use judge::ByRules;
 use leaf::LeafKeeper;
-use metrics::Refusals;
+use metrics::{Counts, Refusals};
 use policies::Policies;
 use proof::Prover;
 use registry::Registry;
@@ -308,6 +308,7 @@ impl Node {
 
         let (registry, expected, events) = (Arc::<Registry>::default(), Arc::<Expected>::default(), Events::default());
         let telling = self.telling(&cluster, &args.node_name, &registry, &readiness);
+        let counts = self.counts(&registry);
         let current = Arc::new(ArcSwap::from_pointee(Current::unknown()));
         let refusals = Arc::new(Refusals::new(Arc::clone(&self.metrics)));
         let (upstream, addresses) = watch::channel(Vec::new());
@@ -373,7 +374,7 @@ impl Node {
             names,
         };
         let keeper = keeper(args, &cluster, &self.certificate, wanted);
-        let reporter = Reporter { registry, expected, events: events.clone() };
+        let reporter = Reporter { registry, expected, events: events.clone(), metrics: self.metrics };
         let (closed, mut is_closed) = watch::channel(false);
         let synced = AtomicBool::new(false);
         let guard_pods = async {
@@ -390,7 +391,8 @@ impl Node {
             () = events.run(cluster.client.clone(), &args.node_name) => {}
             () = refusals.run(self.kernel.clone()) => {}
             () = follow_certificate(self.files.as_ref(), keeper) => {}
-            () = follow_readiness(&readiness, &synced, &self.certificate, &self.metrics) => {}
+            () = follow_readiness(&readiness, &synced, &self.certificate) => {}
+            () = counts.run() => {}
             () = telling.run() => {}
             () = never_ending(self.policies.follow()) => {}
             () = never_ending(cluster.follow_roots()) => {}
@@ -400,6 +402,15 @@ impl Node {
 }
 
 impl Node {
+    fn counts(&self, registry: &Arc<Registry>) -> Counts {
+        Counts {
+            registry: Arc::clone(registry),
+            certificate: Arc::clone(&self.certificate),
+            policies: Arc::clone(&self.policies.status),
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+
     fn telling(&self, cluster: &Cluster, node: &str, registry: &Arc<Registry>, readiness: &Readiness) -> Telling {
         Telling {
             client: cluster.client.clone(),
@@ -462,12 +473,9 @@ async fn follow_certificate(files: Option<&Files>, keeper: LeafKeeper) {
 }
 
 /// Ready is who knows the pods of the node, and has a certificate to show to them.
-async fn follow_readiness(readiness: &Readiness, synced: &AtomicBool, certificate: &Serving, metrics: &Metrics) {
+async fn follow_readiness(readiness: &Readiness, synced: &AtomicBool, certificate: &Serving) {
     loop {
-        let now = SystemTime::now();
-        let until = certificate.validity().and_then(|(_, until)| until.duration_since(UNIX_EPOCH).ok());
-        metrics.certificate_expiry.set(until.and_then(|until| i64::try_from(until.as_secs()).ok()).unwrap_or(0));
-        if !certificate.is_valid(now) {
+        if !certificate.is_valid(SystemTime::now()) {
             readiness.wait_for("a certificate of the guard's authority; does `guard control` run?");
         } else if !synced.load(Ordering::Acquire) {
             readiness.wait_for("the API server's list of this node's pods");

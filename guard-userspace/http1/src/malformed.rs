@@ -71,6 +71,30 @@ pub enum Malformed {
 }
 
 impl Malformed {
+    /// All of them.
+    pub const ALL: [Self; 20] = [
+        Self::LineEnding,
+        Self::RequestLine,
+        Self::Version,
+        Self::Target,
+        Self::TargetTooLong,
+        Self::Connect,
+        Self::FieldName,
+        Self::FieldValue,
+        Self::Folded,
+        Self::Duplicate,
+        Self::Host,
+        Self::ContentLength,
+        Self::TransferEncoding,
+        Self::TwoLengths,
+        Self::Chunk,
+        Self::Trailer,
+        Self::Upgrade,
+        Self::Expect,
+        Self::TooLarge,
+        Self::TooMany,
+    ];
+
     /// A word for a metric's label.
     pub fn reason(self) -> &'static str {
         match self {

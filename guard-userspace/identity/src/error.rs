@@ -50,6 +50,23 @@ pub enum AuthError {
 }
 
 impl AuthError {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Missing,
+        Self::TooLong,
+        Self::Malformed,
+        Self::Algorithm,
+        Self::UnknownKey,
+        Self::Signature,
+        Self::Issuer,
+        Self::Audience,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::NotPodBound,
+        Self::OtherPod,
+        Self::KeysUnavailable,
+    ];
+
     /// A label value for metrics: one short word for each variant.
     pub fn reason(self) -> &'static str {
         match self {

@@ -15,6 +15,7 @@ mod client_body;
 mod config;
 mod connection;
 mod cork;
+mod counted;
 mod credentials;
 mod drain;
 mod exchange;

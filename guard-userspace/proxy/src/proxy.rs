@@ -8,7 +8,7 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 
 use crate::{
-    DrainSignal, Handle, ProxyConfig, UpstreamCredentials, connection,
+    DrainSignal, Handle, ProxyConfig, UpstreamCredentials, connection, counted,
     quota::Quota,
     tls,
     upstream::{Dialer, Pool},
@@ -35,6 +35,7 @@ impl Proxy {
     /// # Errors
     /// If TLS can't be set up.
     pub fn new(config: ProxyConfig) -> Result<Arc<Self>, ProxyError> {
+        counted::begin(&config.metrics);
         let server_tls = tls::server(Arc::clone(&config.serving))?;
         let dialer = Arc::new(Dialer::new(config.upstream.clone(), config.timeouts.clone()));
         Ok(Arc::new(Self { config, server_tls, dialer }))

@@ -85,7 +85,26 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
-    const COUNT: usize = 15;
+    const COUNT: usize = Self::ALL.len();
+
+    /// All of them.
+    pub(crate) const ALL: [Self; 15] = [
+        Self::Connections,
+        Self::Handshakes,
+        Self::HandshakeTime,
+        Self::Exchanges,
+        Self::Requests,
+        Self::Streams,
+        Self::HeaderBytes,
+        Self::Headers,
+        Self::HeadTime,
+        Self::HeldBytes,
+        Self::BodyBytes,
+        Self::BodyRate,
+        Self::Frames,
+        Self::Resets,
+        Self::UpstreamStreams,
+    ];
 
     /// The label.
     pub(crate) fn name(self) -> &'static str {

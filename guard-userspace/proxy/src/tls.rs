@@ -82,6 +82,16 @@ pub(crate) enum HandshakeFailure {
 }
 
 impl HandshakeFailure {
+    /// Those that are ordinary: what a client that doesn't trust the guard's CA says, and what isn't said.
+    pub(crate) const ORDINARY: [Self; 6] = [
+        Self::Alert("unknown_ca"),
+        Self::Alert("bad_certificate"),
+        Self::Alert("certificate_unknown"),
+        Self::Eof,
+        Self::Timeout,
+        Self::Protocol,
+    ];
+
     pub(crate) fn of(error: &io::Error) -> Self {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls {

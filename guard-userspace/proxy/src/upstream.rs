@@ -37,6 +37,21 @@ pub(crate) enum SendError {
 }
 
 impl SendError {
+    /// Every label, and `credentials`: there was nothing to show to the API server; `broken_off`: the answer had no end.
+    pub(crate) const REASONS: [&str; 11] = [
+        "no_address",
+        "connect",
+        "tls",
+        "http",
+        "configuration",
+        "limit",
+        "unprocessed",
+        "switch",
+        "broken",
+        "credentials",
+        "broken_off",
+    ];
+
     /// A label of a bounded set.
     pub(crate) fn reason(&self) -> &'static str {
         match self {

@@ -12,5 +12,5 @@ mod server;
 
 pub use labels::{code_label, verb_label};
 pub use logging::{LoggingError, init_logging};
-pub use metrics::{Metrics, MetricsError};
+pub use metrics::{Metrics, MetricsError, version};
 pub use server::{Readiness, ServeError, serve, serve_socket};

@@ -1,6 +1,8 @@
 //! The metrics of a node guard, in one registry.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+};
 use thiserror::Error;
 
 /// Upper bounds of `guard_exchange_duration_seconds`, in seconds. Ordinary requests lie below 1 s; watches, logs and exec
@@ -22,6 +24,13 @@ pub struct Metrics {
     registry: Registry,
     /// `guard_agents`: agent pods under guard now.
     pub agents: IntGauge,
+    /// `guard_agents_cut_off`: agent pods that are closed and not served now.
+    pub agents_cut_off: IntGauge,
+    /// `guard_policies_accepted`: 1 while the newest policies decide, 0 while older ones do because the newest don't compile.
+    pub policies_accepted: IntGauge,
+    /// `guard_bypass_attempts_total`: refusals by the kernel that a workload brought about, as they were reported. Without what the guard and its gates
+    /// try on purpose, which `guard_refusals_total` has. No label: of a series that begins at 1, nobody sees the increase.
+    pub bypass_attempts_total: IntCounter,
     /// `guard_connections`: accepted connections open now.
     pub connections: IntGauge,
     /// `guard_held_bytes`: bytes that agents' clients make the guard hold now.
@@ -55,6 +64,8 @@ pub struct Metrics {
     /// `guard_http2_errors_total{scope,code}`: what an HTTP/2 client did against the protocol, as it was told: `stream` (`RST_STREAM`) or
     /// `connection` (`GOAWAY`), and the names of RFC 9113, 7.
     pub http2_errors_total: IntCounterVec,
+    /// `guard_certificate_start_timestamp_seconds`: since when the certificate shown to agents is valid; 0 without one.
+    pub certificate_start: IntGauge,
     /// `guard_certificate_expiry_timestamp_seconds`: until when the certificate shown to agents is valid; 0 without one.
     pub certificate_expiry: IntGauge,
     /// `guard_upstream_connections`: connections to the API server open now.
@@ -77,6 +88,15 @@ impl Metrics {
         };
         let metrics = Self {
             agents: gauge("guard_agents", "Agent pods under guard now")?,
+            agents_cut_off: gauge("guard_agents_cut_off", "Agent pods that are closed and not served now")?,
+            policies_accepted: gauge(
+                "guard_policies_accepted",
+                "1 while the newest policies decide, 0 while older ones do because the newest do not compile",
+            )?,
+            bypass_attempts_total: counter(
+                "guard_bypass_attempts_total",
+                "Refusals by the kernel that a workload brought about",
+            )?,
             connections: gauge("guard_connections", "Connections of agents open now")?,
             held_bytes: gauge("guard_held_bytes", "Bytes that agents make the guard hold now")?,
             limits_total: counters("guard_limits_total", "How often a workload met a limit", &["limit"])?,
@@ -129,6 +149,10 @@ impl Metrics {
                 "Violations of HTTP/2 by clients, as they were told",
                 &["scope", "code"],
             )?,
+            certificate_start: gauge(
+                "guard_certificate_start_timestamp_seconds",
+                "Since when the certificate shown to agents is valid; 0 without one",
+            )?,
             certificate_expiry: gauge(
                 "guard_certificate_expiry_timestamp_seconds",
                 "Until when the certificate shown to agents is valid; 0 without one",
@@ -141,13 +165,40 @@ impl Metrics {
             )?,
             registry,
         };
+        metrics.policies_accepted.set(1);
+        metrics.begin();
+        version(&metrics.registry, env!("CARGO_PKG_VERSION"))?;
         Ok(metrics)
+    }
+
+    /// Series that are there from the start. Those with labels of other crates are theirs to begin.
+    fn begin(&self) {
+        for labels in [["get", "allow", "200"], ["get", "deny", "403"], ["get", "refused", "401"]] {
+            self.exchanges_total.with_label_values(&labels);
+        }
+        for direction in ["request", "response"] {
+            self.bytes_total.with_label_values(&[direction]);
+        }
+        for result in ["served", "tls_failed", "limit", "foreign"] {
+            self.connections_total.with_label_values(&[result]);
+        }
     }
 
     /// The registry, to serve it or to add to it.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
+}
+
+/// `guard_build_info{version}`: always 1; which version runs where.
+///
+/// # Errors
+/// If the registry has it already.
+pub fn version(registry: &Registry, version: &str) -> Result<(), MetricsError> {
+    let name = "guard_build_info";
+    let info = IntGaugeVec::new(Opts::new(name, "Always 1; the version of the guard that runs"), &["version"]);
+    register(registry, name, info)?.with_label_values(&[version]).set(1);
+    Ok(())
 }
 
 fn register<C: Collector + Clone + 'static>(

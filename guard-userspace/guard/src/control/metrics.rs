@@ -27,7 +27,7 @@ impl ControlMetrics {
         let gauge = |name, help| register(&registry, name, IntGauge::new(name, help));
         let counters =
             |name, help, label| register(&registry, name, IntCounterVec::new(Opts::new(name, help), &[label]));
-        Ok(Self {
+        let metrics = Self {
             leader: gauge("guard_control_leader", "1 on the replica of guard control that leads")?,
             signing_requests_total: counters("guard_signing_requests_total", "Signing requests of nodes", "result")?,
             authority_expiry: gauge(
@@ -46,7 +46,24 @@ impl ControlMetrics {
                 "decision",
             )?,
             registry,
-        })
+        };
+        guard_telemetry::version(&metrics.registry, env!("CARGO_PKG_VERSION"))?;
+        for result in ["signed", "denied"] {
+            metrics.signing_requests_total.with_label_values(&[result]);
+        }
+        for decision in ["allowed", "refused", "malformed", "failed"] {
+            metrics.admission_reviews_total.with_label_values(&[decision]);
+        }
+        metrics.forget_nodes();
+        Ok(metrics)
+    }
+
+    /// Who does not lead counts no nodes: what it knew grows old, and another counts them now.
+    pub(super) fn forget_nodes(&self) {
+        self.nodes_unguarded.set(0);
+        for state in ["ready", "waiting", "stale"] {
+            self.nodes.with_label_values(&[state]).set(0);
+        }
     }
 
     pub(super) fn registry(&self) -> &Registry {

@@ -1,17 +1,21 @@
-//! The kernel's counters as metrics.
+//! What the node's parts know, as metrics: the kernel's counters, and how many agents are cut off.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
+use guard_certificates::Serving;
 use guard_common::{Hook, Reason};
 use guard_kernel::Kernel;
 use guard_kernel::kernel::Refusals as Counter;
 use guard_telemetry::Metrics;
 
 use super::enforcement::SharedKernel;
+use super::policies::PolicyStatus;
+use super::registry::Registry;
 
-/// How old the kernel's counts in the metrics may be.
+/// How old what is in the metrics may be.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Carries the kernel's counts over: those are per workload and end with it, the metrics go on.
@@ -28,6 +32,10 @@ struct Seen {
 
 impl Refusals {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        // There from the start: the two that a gate always causes. Of all the others, most can never be.
+        for hook in [Hook::Sendmsg4, Hook::VethIngress] {
+            metrics.refusals_total.with_label_values(&[hook.name(), Reason::ControlPlane.name()]);
+        }
         Self { metrics, seen: Mutex::default() }
     }
 
@@ -73,6 +81,33 @@ impl Seen {
         self.counts = now;
         new
     }
+}
+
+/// What is read from the guard's own state.
+pub(super) struct Counts {
+    pub(super) registry: Arc<Registry>,
+    pub(super) certificate: Arc<Serving>,
+    pub(super) policies: Arc<ArcSwap<PolicyStatus>>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Counts {
+    /// Until dropped.
+    pub(super) async fn run(self) {
+        loop {
+            let (from, until) = self.certificate.validity().unwrap_or((UNIX_EPOCH, UNIX_EPOCH));
+            self.metrics.certificate_start.set(unix(from));
+            self.metrics.certificate_expiry.set(unix(until));
+            let enrolled = i64::try_from(self.registry.len()).unwrap_or(i64::MAX);
+            self.metrics.agents_cut_off.set(enrolled.saturating_sub(self.metrics.agents.get()).max(0));
+            self.metrics.policies_accepted.set(i64::from(self.policies.load().error.is_none()));
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+}
+
+fn unix(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use guard_common::{Hook, Reason, Report};
 use guard_identity::WorkloadId;
 use guard_kernel::kernel::Reports;
+use guard_telemetry::Metrics;
 
 use super::events::{Events, Note};
 use super::registry::{Enrolled, Registry};
@@ -41,6 +42,7 @@ pub(super) struct Reporter {
     pub(super) registry: Arc<Registry>,
     pub(super) expected: Arc<Expected>,
     pub(super) events: Events,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// Bounds the log lines of each workload.
@@ -115,6 +117,7 @@ impl Reporter {
             tracing::warn!(pod, uid, workload = report.workload, hook, reason, %to, protocol, left_out, "refused by the kernel");
         }
         let Some(enrolled) = enrolled.filter(|enrolled| is_attempt(report, enrolled)) else { return };
+        self.metrics.bypass_attempts_total.inc();
         self.events.note(
             &enrolled.pod,
             Note::warning(
