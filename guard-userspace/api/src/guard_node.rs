@@ -12,6 +12,12 @@ use crate::schema::date_time;
 /// Addresses that one node may tell of; more are cut off.
 pub const MAX_ADDRESSES: usize = 64;
 
+/// Agent pods that one node may tell of; more are cut off. A kubelet's own limit is 110 unless somebody raises it.
+pub const MAX_AGENT_PODS: usize = 250;
+
+/// Pods without the label that one node may tell of; more are cut off.
+pub const MAX_CLIENTS: usize = 250;
+
 /// What the node is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, CustomResource, Serialize, Deserialize, JsonSchema)]
 #[kube(
@@ -70,6 +76,41 @@ pub struct GuardNodeStatus {
     /// `Ready`, `CertificateValid`, `PolicyAccepted`.
     #[serde(default)]
     pub conditions: Vec<Condition>,
+    /// The agent pods that the guard knows.
+    #[serde(default)]
+    #[schemars(length(max = 250))]
+    pub agent_pods: Vec<AgentPod>,
+    /// Pods without the label that were seen to have connections to the API server, for as long as they run.
+    #[serde(default)]
+    #[schemars(length(max = 250))]
+    pub clients: Vec<ApiClient>,
+}
+
+/// An agent pod, as the guard of its node has it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentPod {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Whether it is served. If not, it is closed: cut off, refused, or not guarded yet.
+    pub guarded: bool,
+}
+
+/// A pod without the label that talks to the API server past the guard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiClient {
+    /// The pod's uid, by which the node knows it: for a static pod, that of its manifest.
+    pub uid: String,
+    /// Connections to the API server when it was seen last, those included that had ended less than a minute before.
+    pub connections: i32,
+    /// When that was.
+    #[schemars(schema_with = "date_time")]
+    pub last_seen: Time,
 }
 
 /// One statement on the node's guard: Kubernetes' `metav1.Condition`.

@@ -14,7 +14,10 @@ mod schema;
 #[cfg(feature = "kube")]
 pub use crds::crds;
 #[cfg(feature = "kube")]
-pub use guard_node::{Condition, GuardNode, GuardNodeSpec, GuardNodeStatus, MAX_ADDRESSES};
+pub use guard_node::{
+    AgentPod, ApiClient, Condition, GuardNode, GuardNodeSpec, GuardNodeStatus, MAX_ADDRESSES, MAX_AGENT_PODS,
+    MAX_CLIENTS,
+};
 #[cfg(feature = "kube")]
 pub use guard_policy::GuardPolicyObject;
 pub use guard_policy::{Action, GuardPolicy, GuardPolicySpec, LabelSelector, Match, Metadata, Mode, Rule, Subject};

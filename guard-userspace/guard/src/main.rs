@@ -4,6 +4,7 @@
 
 mod charge;
 mod control;
+mod coverage;
 mod describe;
 mod doctor;
 #[cfg(test)]
@@ -53,6 +54,8 @@ enum Role {
     Uninstall(uninstall::Args),
     /// What this node and this cluster have and lack for the guard, each with its fix.
     Doctor(doctor::Args),
+    /// Which pods are agents, which of them are guarded, and which others talk to the API server.
+    Coverage(coverage::Args),
     /// Shows that enforcement works, on one node or on all. Run by `helm test`.
     Prove(prove::Args),
     /// Asks the guard in this container how it is, for the kubelet's probes.
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
             Role::Release(args) => release::run(&args),
             Role::Uninstall(args) => uninstall::run(&args),
             Role::Doctor(args) => doctor::run(&args),
+            Role::Coverage(args) => coverage::run(&args),
             Role::Prove(args) => prove::run(&args),
             Role::Health(args) => health::run(&args),
         }

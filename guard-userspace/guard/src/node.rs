@@ -1,6 +1,7 @@
 //! `guard node`: everything that one node needs, put together.
 
 pub(crate) mod certificates;
+mod clients;
 pub(crate) mod cluster;
 pub(crate) mod config;
 pub(crate) mod control_plane;
@@ -47,6 +48,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::control::settings;
 use certificates::Certificates;
+use clients::{Clients, Looking};
 use cluster::{ApiServerKeys, Cluster};
 use config::Config;
 use door::Doors;
@@ -307,9 +309,10 @@ impl Node {
         tracing::info!(node = args.node_name, issuer, cgroups = %self.cgroups.root().display(), enrolled = self.enrolled.len(), "guarding");
 
         let (registry, expected, events) = (Arc::<Registry>::default(), Arc::<Expected>::default(), Events::default());
-        let telling = self.telling(&cluster, &args.node_name, &registry, &readiness);
-        let counts = self.counts(&registry);
         let current = Arc::new(ArcSwap::from_pointee(Current::unknown()));
+        let looking = self.looking(&registry, &current);
+        let telling = self.telling(&cluster, &args.node_name, &looking, &readiness);
+        let counts = self.counts(&registry);
         let refusals = Arc::new(Refusals::new(Arc::clone(&self.metrics)));
         let (upstream, addresses) = watch::channel(Vec::new());
         let (names, wanted) = watch::channel(BTreeSet::new());
@@ -341,6 +344,7 @@ impl Node {
             drain: self.draining.clone(),
             events: events.clone(),
             metrics: Arc::clone(&self.metrics),
+            registry: Arc::clone(&registry),
             serving: self.serving.clone(),
         };
         let enforcement = NodeEnforcement {
@@ -393,6 +397,7 @@ impl Node {
             () = follow_certificate(self.files.as_ref(), keeper) => {}
             () = follow_readiness(&readiness, &synced, &self.certificate) => {}
             () = counts.run() => {}
+            () = never_ending(looking.run()) => {}
             () = telling.run() => {}
             () = never_ending(self.policies.follow()) => {}
             () = never_ending(cluster.follow_roots()) => {}
@@ -411,14 +416,25 @@ impl Node {
         }
     }
 
-    fn telling(&self, cluster: &Cluster, node: &str, registry: &Arc<Registry>, readiness: &Readiness) -> Telling {
+    fn looking(&self, registry: &Arc<Registry>, current: &Arc<ArcSwap<Current>>) -> Looking {
+        Looking {
+            clients: Clients::default(),
+            cgroups: self.cgroups.clone(),
+            host: Arc::clone(&self.host),
+            registry: Arc::clone(registry),
+            current: Arc::clone(current),
+        }
+    }
+
+    fn telling(&self, cluster: &Cluster, node: &str, looking: &Looking, readiness: &Readiness) -> Telling {
         Telling {
             client: cluster.client.clone(),
             node: node.to_owned(),
             host: Arc::clone(&self.host),
             serving: Arc::clone(&self.certificate),
             policies: Arc::clone(&self.policies.status),
-            registry: Arc::clone(registry),
+            registry: Arc::clone(&looking.registry),
+            clients: looking.clients.clone(),
             metrics: Arc::clone(&self.metrics),
             readiness: readiness.clone(),
             enforcement: if Kernel::missing_features().is_empty() { "tcx" } else { "clsact" },

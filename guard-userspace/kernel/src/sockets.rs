@@ -18,8 +18,9 @@ const INET_DIAG_CGROUP_ID: u16 = 21;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const TCP: u8 = 6;
-/// All states but `TIME_WAIT` (6) and LISTEN (10): what still carries, or may come to carry, data.
-const CONNECTED_STATES: u32 = 0x0fff & !(1 << 6) & !(1 << 10);
+const TIME_WAIT: u32 = 1 << 6;
+/// All states but `TIME_WAIT` and LISTEN (10): what still carries, or may come to carry, data.
+const CONNECTED_STATES: u32 = 0x0fff & !TIME_WAIT & !(1 << 10);
 const ALL_STATES: u32 = u32::MAX;
 const INET_DIAG_MSG: usize = 72;
 /// Where `inet_diag_sockid` (48 bytes) is in `inet_diag_msg`.
@@ -93,6 +94,25 @@ impl Diagnostics {
             }
         }
         Ok(cut)
+    }
+
+    /// The remote ends of this namespace's TCP connections, those that are being made and those that ended within a minute (`TIME_WAIT`) among them.
+    /// IPv4-mapped addresses are shown as IPv4.
+    pub fn remotes(&self) -> Result<Vec<SocketAddr>, Error> {
+        let mut remotes = Vec::new();
+        for family in [AF_INET, AF_INET6] {
+            let all = Request::new(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP).fixed(&query(
+                family,
+                CONNECTED_STATES | TIME_WAIT,
+                &[0; 48],
+            ));
+            let messages = self.socket().dump(&all).map_err(|error| {
+                let doing = format!("listing the connections of {}", self.origin);
+                Error::syscall("SOCK_DIAG_BY_FAMILY", doing, HINT, error)
+            })?;
+            remotes.extend(messages.iter().filter_map(remote).map(|(remote, _)| remote));
+        }
+        Ok(remotes)
     }
 
     fn socket(&self) -> std::sync::MutexGuard<'_, Socket> {

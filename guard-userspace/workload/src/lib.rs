@@ -23,4 +23,4 @@ pub use lifecycle::{Enforcement, Lifecycle, Notice, Stage};
 pub use network::{Network, Refusal};
 pub use pod::{Judge, PodError, PodRecord, Violation};
 pub use pod_cgroup::{CgroupTree, PodCgroup, Qos};
-pub use processes::cgroup_ids;
+pub use processes::{cgroup_ids, netns_of};

@@ -106,6 +106,17 @@ impl CgroupTree {
         parents
     }
 
+    /// The cgroups of all pods that are there now, agents or not.
+    pub fn pods(&self) -> Vec<(PodUid, PodCgroup)> {
+        let directories =
+            |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let all = self.parents().into_iter().flat_map(directories);
+        let pods = all.filter_map(|path| Some((pod_uid_in(path.strip_prefix(&self.root).ok()?.to_str()?)?, path)));
+        let mut pods: Vec<_> = pods.filter_map(|(uid, path)| Some((uid, PodCgroup::at(path)?))).collect();
+        pods.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
+        pods
+    }
+
     /// Every `kubepods` below the root. The search ends at each of them: below are pods, and names that pods may choose.
     fn kubepods(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
@@ -207,6 +218,18 @@ mod tests {
             }
             assert!(tree.parents().contains(&root.path().join(path).parent().unwrap().to_owned()), "{path}");
         }
+    }
+
+    #[test]
+    fn all_pods_are_listed_under_both_drivers_and_nothing_that_is_none() {
+        let (_root, tree) = tree(&[
+            "kubepods/podaaa/kubepods/podxxx",
+            "kubepods/burstable/podbbb/container",
+            "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-podc_c.slice/cri.scope",
+            "system.slice/podddd",
+        ]);
+        let found: Vec<String> = tree.pods().into_iter().map(|(uid, _)| uid.to_string()).collect();
+        assert_eq!(found, ["aaa", "bbb", "c-c"]);
     }
 
     #[test]

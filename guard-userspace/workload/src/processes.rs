@@ -6,12 +6,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use guard_identity::PodUid;
-use guard_kernel::netns::NetnsId;
+use guard_kernel::netns::{Netns, NetnsId};
 
-use crate::pod_cgroup::pod_uid_in;
+use crate::pod_cgroup::{PodCgroup, pod_uid_in};
 
 /// How many cgroups below a pod's are looked at. An agent may make some of its own (`cgroup.max.descendants` bounds them at best).
 const MAX_CGROUPS: usize = 1024;
+
+/// Processes of a pod without the label that are looked at.
+const MAX_LOOKS: usize = 16;
 
 /// A process, told apart from a later one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +65,16 @@ pub(crate) fn sandbox(cgroup: &Path, node: NetnsId) -> Option<Placed> {
     by_age
         .into_iter()
         .find_map(|process| process.netns().filter(|netns| *netns != node).map(|netns| Placed { process, netns }))
+}
+
+/// The network namespace of a pod that has one of its own, by one of its first processes: who hides there from being looked at hides nothing from
+/// enforcement.
+pub fn netns_of(pod: &PodCgroup, node: NetnsId) -> Option<Netns> {
+    let mut first = processes(&pod.path).take(MAX_LOOKS).filter_map(Process::of);
+    let process = first.find(|process| process.netns().is_some_and(|netns| netns != node))?;
+    let netns = Netns::of_process(process.pid).ok()?;
+    // The number may have passed to a process of the node meanwhile.
+    (process.runs() && netns.identity().ok()? != node).then_some(netns)
 }
 
 /// Another pod than `own` with a process in this network namespace.

@@ -31,6 +31,7 @@ fn what_guards_and_control_tell_is_what_is_documented_and_what_people_need() {
     pages_are_what_is_documented(&installed);
     each_query_of_the_dashboard_yields_data(&prometheus);
     the_alerts_that_should_fire_do_and_no_others(&prometheus);
+    coverage_names_who_is_guarded_and_who_should_be(&installed);
 }
 
 /// One on each node: labelled, and no more. Admission and gates do the rest.
@@ -173,4 +174,41 @@ fn the_alerts_that_should_fire_do_and_no_others(prometheus: &Server) {
         let pending = prometheus.query("ALERTS{alertstate=\"pending\"}")?;
         if pending.is_empty() { Ok(()) } else { Err(format!("{pending:?}")) }
     });
+}
+
+/// From an administrator's workstation, and as kubectl's plugin.
+#[track_caller]
+fn coverage_names_who_is_guarded_and_who_should_be(installed: &Installed) {
+    let states = |wanted: &[(&str, &str)]| {
+        eventually("the guards' nodes to tell of these pods", SEEN, || {
+            let said =
+                installed.guard_command(&["coverage", "--output=json", "--namespace", &installed.namespace]).ok();
+            let said: Value = serde_json::from_str(&said).map_err(|error| format!("{error}: {said}"))?;
+            let pods = said["pods"].as_array().into_iter().flatten();
+            let mut found: Vec<(&str, &str)> =
+                pods.filter_map(|pod| Some((pod["name"].as_str()?, pod["state"].as_str()?))).collect();
+            found.sort_unstable();
+            if found == wanted { Ok(()) } else { Err(said.to_string()) }
+        });
+    };
+    states(&[("agent-0", "guarded"), ("agent-1", "guarded"), ("ordinary", "unlabelled")]);
+    // The label bites at once, and its software trusts another CA.
+    installed.kubectl.run(["label", "pod", "ordinary", "egressguard.io/agent=late"]).ok();
+    states(&[("agent-0", "guarded"), ("agent-1", "guarded"), ("ordinary", "cut-off")]);
+
+    let folder = installed.cluster.dir.join("plugins");
+    std::fs::create_dir_all(&folder).expect("a folder in the cluster's");
+    let plugin = folder.join("kubectl-guard");
+    // From an earlier run on this cluster.
+    let _ = std::fs::remove_file(&plugin);
+    let guard = std::env::var("EGRESS_GUARD_BINARY").expect("cargo xtask e2e runs these tests");
+    std::os::unix::fs::symlink(guard, &plugin).expect("a link to the guard");
+    let netns = NodeNetns::new(&installed.cluster.control_plane_netns);
+    let mut kubectl = netns.command(installed.cluster.binaries.join("kubectl"));
+    let path = std::env::var("PATH").unwrap_or_default();
+    kubectl.env("KUBECONFIG", &installed.cluster.kubeconfig).env("PATH", format!("{}:{path}", folder.display()));
+    kubectl.args(["guard", "coverage"]);
+    let table = run(kubectl, "").ok();
+    println!("{table}");
+    assert!(table.starts_with("STATE") && table.contains("3 agent pods: 2 guarded, 1 cut off"), "{table}");
 }

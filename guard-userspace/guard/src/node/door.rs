@@ -20,6 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::events::{Events, Note};
+use super::registry::Registry;
 
 /// Pause after a failed accept: out of file descriptors, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -34,6 +35,7 @@ pub(super) struct Doors {
     pub(super) drain: DrainSignal,
     pub(super) events: Events,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) registry: Arc<Registry>,
     /// Everything that serves. Empty when the guard may go.
     pub(super) serving: TaskTracker,
 }
@@ -89,7 +91,9 @@ impl Doors {
 
 impl Accepting {
     async fn run(self, v4: TcpListener, v6: Option<TcpListener>) {
+        let id = self.handle.workload().id;
         self.doors.metrics.agents.inc();
+        self.doors.registry.count_door(id, true);
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -117,6 +121,7 @@ impl Accepting {
             }
         }
         drop((v4, v6));
+        self.doors.registry.count_door(id, false);
         // In a drain the connections see the same signal and end by themselves; the pod's end cuts them.
         tokio::select! {
             () = self.closed.cancelled() => {}

@@ -19,6 +19,7 @@ use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
+use super::clients::Clients;
 use super::policies::PolicyStatus;
 use super::registry::Registry;
 
@@ -44,6 +45,7 @@ pub(super) struct Telling {
     pub(super) serving: Arc<Serving>,
     pub(super) policies: Arc<ArcSwap<PolicyStatus>>,
     pub(super) registry: Arc<Registry>,
+    pub(super) clients: Clients,
     pub(super) metrics: Arc<Metrics>,
     pub(super) readiness: Readiness,
     pub(super) enforcement: &'static str,
@@ -149,6 +151,8 @@ impl Telling {
             policies: policies.digest.clone(),
             certificate_not_after: validity.and_then(|(_, until)| Timestamp::try_from(until).ok()).map(Time),
             conditions: [ready, certificate, accepted].map(|new| since(new, before)).to_vec(),
+            agent_pods: self.registry.agent_pods(),
+            clients: self.clients.list(),
         }
     }
 }
@@ -156,9 +160,18 @@ impl Telling {
 fn is_due(status: &GuardNodeStatus, written: &Written, now: Instant) -> bool {
     let Some(at) = written.at else { return true };
     let age = now.saturating_duration_since(at);
-    let without_numbers =
-        |status: &GuardNodeStatus| GuardNodeStatus { last_seen: None, agents: 0, cut_off: 0, ..status.clone() };
-    let numbers = |status: &GuardNodeStatus| (status.agents, status.cut_off);
+    let without_numbers = |status: &GuardNodeStatus| GuardNodeStatus {
+        last_seen: None,
+        agents: 0,
+        cut_off: 0,
+        agent_pods: Vec::new(),
+        clients: Vec::new(),
+        ..status.clone()
+    };
+    // Who talks to the API server, not how much: that changes with every look.
+    let clients = |status: &GuardNodeStatus| status.clients.iter().map(|client| client.uid.clone()).collect::<Vec<_>>();
+    let numbers =
+        |status: &GuardNodeStatus| (status.agents, status.cut_off, status.agent_pods.clone(), clients(status));
     age >= HEARTBEAT
         || without_numbers(status) != without_numbers(&written.status)
         || (numbers(status) != numbers(&written.status) && age >= NUMBERS)

@@ -1,8 +1,9 @@
 //! Who is who on this node: the kernel's numbers and the pods behind them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use guard_api::{AgentPod, MAX_AGENT_PODS};
 use guard_identity::{PodIdentity, PodUid, WorkloadId};
 use guard_kernel::kernel::boot_time;
 use guard_workload::Network;
@@ -22,6 +23,8 @@ pub(super) struct Enrolled {
     pub(super) network: Option<Arc<Network>>,
     /// Since when the kernel sends it to its listener, as boot time in nanoseconds.
     served_since: Option<u64>,
+    /// Its listeners that accept now: one, or none, or two while its network is made anew.
+    doors: usize,
 }
 
 impl Enrolled {
@@ -34,7 +37,7 @@ impl Enrolled {
 impl Registry {
     /// A pod is enrolled.
     pub(super) fn add(&self, id: WorkloadId, pod: PodIdentity, node_uid: PodUid) {
-        self.lock().insert(id, Enrolled { pod, node_uid, network: None, served_since: None });
+        self.lock().insert(id, Enrolled { pod, node_uid, network: None, served_since: None, doors: 0 });
     }
 
     /// Its network is guarded.
@@ -49,6 +52,32 @@ impl Registry {
         if let Some(enrolled) = self.lock().get_mut(&id) {
             enrolled.served_since.get_or_insert_with(boot_time);
         }
+    }
+
+    /// One more listener accepts for it, or one less.
+    pub(super) fn count_door(&self, id: WorkloadId, open: bool) {
+        if let Some(enrolled) = self.lock().get_mut(&id) {
+            enrolled.doors = if open { enrolled.doors + 1 } else { enrolled.doors.saturating_sub(1) };
+        }
+    }
+
+    /// Who is enrolled, as the node's object tells it.
+    pub(super) fn agent_pods(&self) -> Vec<AgentPod> {
+        let agent = |enrolled: &Enrolled| AgentPod {
+            namespace: enrolled.pod.namespace.clone(),
+            name: enrolled.pod.name.clone(),
+            uid: enrolled.pod.uid.to_string(),
+            guarded: enrolled.doors > 0,
+        };
+        let mut pods: Vec<_> = self.lock().values().map(agent).collect();
+        pods.sort();
+        pods.truncate(MAX_AGENT_PODS);
+        pods
+    }
+
+    /// The uids by which the node knows those who are enrolled.
+    pub(super) fn uids(&self) -> HashSet<PodUid> {
+        self.lock().values().map(|enrolled| enrolled.node_uid.clone()).collect()
     }
 
     /// It is released.
