@@ -1,11 +1,12 @@
-//! Debian's Prometheus in the namespace of the control plane. It finds the guards as the operator would by the chart's `ServiceMonitor`.
+//! Debian's Prometheus in the namespace of the control plane. It scrapes what the operator would by the chart's `ServiceMonitor`: Debian's package can't ask
+//! Kubernetes itself, so it is told all endpoints with the labels that it would have found, and the `ServiceMonitor` selects.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use guard_e2e::harness::{Installed, NodeNetns, eventually, rendered};
+use guard_e2e::harness::{Installed, Kubectl, NodeNetns, eventually, rendered};
 use serde_json::{Value, json};
 use xtask::cluster::Cluster;
 use xtask::paths::Paths;
@@ -111,8 +112,7 @@ fn configuration(cluster: &Cluster) -> Value {
     let endpoint = &monitor["spec"]["endpoints"][0];
     let mut relabel = vec![keep("__meta_kubernetes_endpointslice_port_name", &endpoint["port"])];
     for (label, value) in monitor["spec"]["selector"]["matchLabels"].as_object().expect("a selector") {
-        let label: String = label.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        relabel.push(keep(&format!("__meta_kubernetes_service_label_{label}"), value));
+        relabel.push(keep(&format!("__meta_kubernetes_service_label_{}", plain(label)), value));
     }
     relabel.push(json!({"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"}));
     for one in endpoint["relabelings"].as_array().into_iter().flatten() {
@@ -123,14 +123,40 @@ fn configuration(cluster: &Cluster) -> Value {
         "rule_files": [real(&file("deploy/charts/egress-guard/alerts/rules.yaml"))],
         "scrape_configs": [{
             "job_name": "egress-guard",
-            "kubernetes_sd_configs": [{
-                "role": "endpointslice",
-                "kubeconfig_file": cluster.kubeconfig,
-                "namespaces": {"names": [monitor["metadata"]["namespace"]]},
-            }],
+            "static_configs": endpoints(cluster, monitor["metadata"]["namespace"].as_str().expect("a namespace")),
             "relabel_configs": relabel,
         }],
     })
+}
+
+/// Every endpoint of every Service in a namespace, with what Prometheus' role `endpointslice` calls it. (An `EndpointSlice` has its Service's labels.)
+#[track_caller]
+fn endpoints(cluster: &Cluster, namespace: &str) -> Vec<Value> {
+    let text = Kubectl::new(cluster, namespace).run(["get", "endpointslices", "-o", "json"]).ok();
+    let list: Value = serde_json::from_str(&text).expect("kubectl's JSON");
+    let mut targets = Vec::new();
+    for slice in list["items"].as_array().expect("a list").iter().filter(|slice| slice["addressType"] == "IPv4") {
+        for port in slice["ports"].as_array().into_iter().flatten() {
+            for endpoint in slice["endpoints"].as_array().into_iter().flatten() {
+                let address = endpoint["addresses"][0].as_str().expect("an endpoint has an address");
+                let mut labels = json!({
+                    "__meta_kubernetes_endpointslice_port_name": port["name"],
+                    "__meta_kubernetes_pod_name": endpoint["targetRef"]["name"],
+                    "__meta_kubernetes_pod_node_name": endpoint["nodeName"],
+                });
+                for (label, value) in slice["metadata"]["labels"].as_object().into_iter().flatten() {
+                    labels[format!("__meta_kubernetes_service_label_{}", plain(label))] = value.clone();
+                }
+                targets.push(json!({"targets": [format!("{address}:{}", port["port"])], "labels": labels}));
+            }
+        }
+    }
+    targets
+}
+
+/// As Prometheus writes a name that has other characters than its own labels may have.
+fn plain(label: &str) -> String {
+    label.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
 
 fn keep(source: &str, value: &Value) -> Value {
