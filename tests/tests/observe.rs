@@ -2,6 +2,8 @@
 
 #[path = "observe/documented.rs"]
 mod documented;
+#[path = "observe/events.rs"]
+mod events;
 #[path = "observe/prometheus.rs"]
 mod prometheus;
 #[path = "observe/rules.rs"]

@@ -18,6 +18,9 @@ fn what_guards_and_control_tell_is_what_is_documented_and_what_people_need() {
     installed.install(&[]);
     let prometheus = Server::start(&installed);
     let agents = agents(&installed);
+    // It has no label, and watches: who runs it should know.
+    let ordinary = Pod::create_all(&installed.kubectl, &installed.cluster.nodes, &[PodPlan::ordinary("ordinary")]);
+    let _watching = ordinary[0].start(["kubectl", "get", "configmaps", "--watch"]);
     for agent in &agents {
         agent
             .sh("kubectl get configmaps -o name && kubectl create configmap notes-$(hostname) --from-literal=a=b")
