@@ -14,7 +14,7 @@ const SOURCES: [&str; 2] = ["guard-userspace/guard/src", "guard-userspace/worklo
 /// The reasons in the source: of a note, of a notice on an agent's life, of an event as kube has it. Tests are no source.
 fn given() -> BTreeSet<String> {
     let patterns =
-        [r#"Note::(?:warning|normal)\(\s*"(\w+)""#, r#"=> "(Agent\w+)""#, r#"reason: "(\w+)"\.to_owned\(\)"#];
+        [r#"Note::(?:warning|normal)\(\s*"(\w+)""#, r#"=> "(Agent\w+)""#, r#"EventType::\w+,\s+reason: "(\w+)""#];
     let patterns = patterns.map(|pattern| Regex::new(pattern).expect("a pattern"));
     let mut found = BTreeSet::new();
     for text in SOURCES.iter().flat_map(|folder| sources(&file(folder))) {
