@@ -5,7 +5,10 @@
 mod bed;
 
 mod api_servers;
+#[path = "../../fuzz/checks/connection.rs"]
+mod connection;
 mod drain;
+mod fuzz_corpus;
 mod goaway;
 mod headers;
 mod hostile;

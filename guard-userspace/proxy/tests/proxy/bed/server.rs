@@ -132,6 +132,11 @@ impl Api {
         self.seen.lock().unwrap().clone()
     }
 
+    /// Those behind the first ones.
+    pub(crate) fn seen_since(&self, first: usize) -> Vec<Seen> {
+        self.seen.lock().unwrap()[first..].to_vec()
+    }
+
     /// TCP connections so far.
     pub(crate) fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
