@@ -15,6 +15,7 @@ mod mask;
 mod node;
 mod prove;
 mod release;
+mod run;
 mod uninstall;
 
 use std::process::ExitCode;
@@ -38,6 +39,20 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Role {
+    /// Guards one command and all that it starts, with your own kubeconfig: on a laptop, in a CI job. Needs root: `sudo guard run -- kubectl get pods`.
+    Run(Box<run::Args>),
+    /// The first process of the command's namespaces.
+    #[command(hide = true)]
+    RunInit(run::InitArgs),
+    /// The step that becomes the command.
+    #[command(hide = true)]
+    RunCommand(run::CommandArgs),
+    /// The step that becomes a program of the user's.
+    #[command(hide = true)]
+    RunAs(run::AsArgs),
+    /// Tidies up after a run.
+    #[command(hide = true)]
+    RunJanitor(run::JanitorArgs),
     /// Guards the agent pods of this node. Runs on the node, as a pod with the node's network or as a service.
     Node(Box<node::Args>),
     /// Signs the nodes' certificates and publishes whom to trust; two replicas, one of which leads.
@@ -65,11 +80,21 @@ enum Role {
 fn main() -> ExitCode {
     // mimalloc asks for huge pages, which hold a third more memory than an idle guard needs. Without them it only takes more.
     let _ = nix::sys::prctl::set_thp_disable(true);
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return run::misunderstood(&error),
+    };
+    let cli = match run::dispatch(cli.role) {
+        Ok(code) => return code,
+        Err(role) => Cli { role, ..cli },
+    };
     let outcome = guard_telemetry::init_logging(cli.log_json).map_err(anyhow::Error::from).and_then(|()| {
         // The one provider of the workspace. A second call in one process would fail, and there is none.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         match cli.role {
+            Role::Run(_) | Role::RunInit(_) | Role::RunCommand(_) | Role::RunAs(_) | Role::RunJanitor(_) => {
+                unreachable!("dispatched above")
+            }
             Role::Node(args) => node::run(*args),
             Role::Control(args) => control::run(*args),
             Role::Gate(args) => gate::run(&args),

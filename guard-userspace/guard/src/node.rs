@@ -328,7 +328,7 @@ impl Node {
         let keys = Arc::new(ApiServerKeys(cluster.client.clone()));
         let server_name = ServerName::try_from(args.upstream_name.clone()).context("--upstream-name")?;
         let proxy = Proxy::new(ProxyConfig {
-            upstream: Upstream { addresses, server_name: server_name.clone(), roots: Arc::clone(&cluster.roots) },
+            upstream: Upstream::direct(addresses, server_name.clone(), Arc::clone(&cluster.roots)),
             serving: Arc::clone(&self.certificate) as _,
             verifier: Arc::new(TokenVerifier::new(VerifierOptions::for_issuers(vec![issuer]), keys)),
             policies: Arc::clone(&self.policies.engine),

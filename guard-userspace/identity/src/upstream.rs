@@ -50,6 +50,9 @@ pub enum UpstreamError {
         /// In which way it is none.
         why: &'static str,
     },
+    /// What the caller's own kubeconfig says can't be done: a plugin fails, a file is gone.
+    #[error("the kubeconfig's credential can't be had: {0}; try `kubectl auth whoami` with the same kubeconfig")]
+    Caller(String),
     /// The guard is shutting down.
     #[error("the guard is stopping and reads {path} no more")]
     Stopping {

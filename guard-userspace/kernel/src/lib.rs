@@ -3,6 +3,7 @@
 //! The only crate of the workspace with `unsafe` code; every block states why it is sound.
 
 pub mod cgroup_namespace;
+pub mod confine;
 pub mod error;
 pub mod interfaces;
 pub mod kernel;
@@ -12,6 +13,8 @@ pub mod netns;
 pub mod packet;
 pub mod programs_of_others;
 pub mod sockets;
+pub mod terminal;
+pub mod veth;
 
 mod netlink;
 

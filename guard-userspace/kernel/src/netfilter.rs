@@ -24,10 +24,12 @@ use elements::Element;
 use message::{NFGENMSG, Verb, batch, is, request};
 use ruleset::{NFTA_TABLE_FLAGS, NFTA_TABLE_NAME, NFTA_TABLE_USERDATA, PRIORITY, RULES, Set};
 
+pub use masquerade::{Masquerade, delete_tables};
 pub use reports::{Hook, Refused, Reports};
 
 mod elements;
 mod expression;
+mod masquerade;
 mod message;
 mod packet;
 mod reports;

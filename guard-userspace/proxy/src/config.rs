@@ -5,7 +5,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use guard_policy::Engine;
 use guard_telemetry::Metrics;
-use rustls::{RootCertStore, pki_types::ServerName, server::ResolvesServerCert};
+use http::HeaderValue;
+use rustls::{RootCertStore, client::ResolvesClientCert, pki_types::ServerName, server::ResolvesServerCert};
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -43,6 +44,50 @@ pub struct Upstream {
     pub server_name: ServerName<'static>,
     /// The cluster's CA. Swapped at its rotation: connections made from then on use the new one.
     pub roots: Arc<ArcSwap<RootCertStore>>,
+    /// What is between, and what the connection itself proves.
+    pub access: Access,
+}
+
+impl Upstream {
+    /// With nothing between, and nothing but a token to prove who calls.
+    pub fn direct(
+        addresses: watch::Receiver<Vec<SocketAddr>>,
+        server_name: ServerName<'static>,
+        roots: Arc<ArcSwap<RootCertStore>>,
+    ) -> Self {
+        Self { addresses, server_name, roots, access: Access::default() }
+    }
+}
+
+/// What a kubeconfig may say beyond address and CA. A node needs none of it.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// The certificate by which the API server knows who calls.
+    pub client_certificate: Option<Arc<dyn ResolvesClientCert>>,
+    /// What stands before each path, without a `/` at its end: the API server is behind a gateway that tells clusters by it.
+    pub path_prefix: String,
+    /// The proxy on the way. The upstream's addresses are the proxy's.
+    pub proxy: Option<ForwardProxy>,
+}
+
+/// A proxy that is asked for a connection to the API server.
+#[derive(Clone)]
+pub struct ForwardProxy {
+    /// How it is asked.
+    pub kind: ProxyKind,
+    /// Host of the API server, resolved by the proxy.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// What proxies understand.
+#[derive(Clone)]
+pub enum ProxyKind {
+    /// `CONNECT` (RFC 9110, 9.3.6), with the value of `Proxy-Authorization` if there is one.
+    Http(Option<HeaderValue>),
+    /// SOCKS 5 (RFC 1928), without authentication.
+    Socks5,
 }
 
 /// What one workload, or one of its connections, may hold and do. Above it: refused, and nobody else notices.

@@ -17,11 +17,11 @@ pub trait Authenticate: Send + Sync {
 /// What a workload's requests carry to the API server.
 #[async_trait]
 pub trait UpstreamCredentials: Send + Sync {
-    /// The value of `Authorization`, marked sensitive.
+    /// The value of `Authorization`, marked sensitive; `None` where the connection itself proves who calls, by a client certificate.
     ///
     /// # Errors
-    /// If there is none now.
-    async fn bearer(&self) -> Result<HeaderValue, UpstreamError>;
+    /// If there should be one and is none now.
+    async fn authorization(&self) -> Result<Option<HeaderValue>, UpstreamError>;
 
     /// The API server said 401 to it: look again before the next use.
     fn invalidate(&self);
@@ -36,8 +36,8 @@ impl Authenticate for TokenVerifier {
 
 #[async_trait]
 impl UpstreamCredentials for UpstreamToken {
-    async fn bearer(&self) -> Result<HeaderValue, UpstreamError> {
-        Self::bearer(self).await
+    async fn authorization(&self) -> Result<Option<HeaderValue>, UpstreamError> {
+        self.bearer().await.map(Some)
     }
 
     fn invalidate(&self) {

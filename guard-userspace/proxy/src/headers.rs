@@ -115,7 +115,7 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<Zeroizing<String>>, A
 pub(crate) fn forwarded(
     from: &HeaderMap,
     upgrade: Option<UpgradeProtocol>,
-    authorization: HeaderValue,
+    authorization: Option<HeaderValue>,
     audit_id: HeaderValue,
 ) -> HeaderMap {
     let mut to = HeaderMap::with_capacity(from.len() + 4);
@@ -132,7 +132,9 @@ pub(crate) fn forwarded(
             to.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
         }
     }
-    to.insert(header::AUTHORIZATION, authorization);
+    if let Some(authorization) = authorization {
+        to.insert(header::AUTHORIZATION, authorization);
+    }
     to.insert(AUDIT_ID, audit_id);
     to
 }

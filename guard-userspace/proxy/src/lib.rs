@@ -36,7 +36,7 @@ mod upgrade;
 mod upstream;
 mod watch_end;
 
-pub use config::{Limits, LimitsError, ProxyConfig, Timeouts, Upstream};
+pub use config::{Access, ForwardProxy, Limits, LimitsError, ProxyConfig, ProxyKind, Timeouts, Upstream};
 pub use credentials::{Authenticate, UpstreamCredentials};
 pub use drain::{Drain, DrainSignal};
 pub use gate::{GATE_PATH, GateProof, GateService};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use guard_identity::Caller;
 use guard_kube_request::{RequestInfo, describe};
 use guard_policy::Action;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
 use crate::{
@@ -183,8 +183,8 @@ fn is_long_running(request: &RequestInfo) -> bool {
             && matches!(request.subresource.as_str(), "attach" | "exec" | "proxy" | "log" | "portforward")
 }
 
-async fn credential(context: &Context, exchange: &Exchange) -> Result<HeaderValue, Refusal> {
-    context.who.credentials().bearer().await.map_err(|error| {
+async fn credential(context: &Context, exchange: &Exchange) -> Result<Option<HeaderValue>, Refusal> {
+    context.who.credentials().authorization().await.map_err(|error| {
         exchange.metrics().upstream_failures_total.with_label_values(&["credentials"]).inc();
         context.proxy.config.observer.credentials_unavailable(context.who.workload(), &error);
         tracing::warn!(workload = %context.who.workload(), %error, "no credential for the API server");
@@ -196,7 +196,7 @@ async fn forward(
     context: &Context,
     exchange: &Exchange,
     request: &mut Arrived,
-    authorization: HeaderValue,
+    authorization: Option<HeaderValue>,
 ) -> Result<Forwarded, Refusal> {
     let http1 = request.head.version() == Version::HTTP_11;
     let upgrade = UpgradeProtocol::requested(request.head.headers()).filter(|_| http1);
@@ -211,7 +211,7 @@ async fn forward(
     })?;
     let repeatable = body.is_empty();
     let overstepped = body.overstepped();
-    let sent = send(context, outgoing(exchange, &request.head, body, upgrade, &authorization), upgrade);
+    let sent = send(context, outgoing(exchange, &request.head, body, upgrade, authorization.as_ref()), upgrade);
     let (mut response, mut lease) = sent.await.map_err(|error| match overstepped.get() {
         // The API server has seen no end of the body, so it has done nothing.
         Some(limit) => over(context, *limit),
@@ -222,7 +222,7 @@ async fn forward(
         context.who.credentials().invalidate();
         let renewed = credential(context, exchange).await?;
         if repeatable && renewed != authorization {
-            let again = outgoing(exchange, &request.head, RequestBody::Empty, upgrade, &renewed);
+            let again = outgoing(exchange, &request.head, RequestBody::Empty, upgrade, renewed.as_ref());
             let sent = send(context, again, upgrade).await;
             (response, lease) = sent.map_err(|error| unanswered(context, exchange, error))?;
         }
@@ -258,20 +258,25 @@ fn outgoing(
     head: &Request<()>,
     body: RequestBody,
     upgrade: Option<UpgradeProtocol>,
-    authorization: &HeaderValue,
+    authorization: Option<&HeaderValue>,
 ) -> Request<RequestBody> {
     let mut request = Request::new(body);
     *request.method_mut() = head.method().clone();
     *request.uri_mut() = head.uri().clone();
-    *request.headers_mut() = headers::forwarded(head.headers(), upgrade, authorization.clone(), exchange.audit_id());
+    *request.headers_mut() = headers::forwarded(head.headers(), upgrade, authorization.cloned(), exchange.audit_id());
     request
 }
 
 async fn send(
     context: &Context,
-    request: Request<RequestBody>,
+    mut request: Request<RequestBody>,
     upgrade: Option<UpgradeProtocol>,
 ) -> Result<(Response<Incoming>, Lease), SendError> {
+    let prefix = context.proxy.config.upstream.access.path_prefix.as_str();
+    if !prefix.is_empty() {
+        let target = Uri::try_from(format!("{prefix}{}", request.uri()));
+        *request.uri_mut() = target.map_err(|error| SendError::Unprocessed(error.to_string()))?;
+    }
     let pool = context.who.pool();
     match upgrade {
         Some(_) => upstream::connect_for_upgrade(pool, request).await,

@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use rustls::{
     AlertDescription, ClientConfig, RootCertStore, ServerConfig,
-    client::Resumption,
+    client::{ResolvesClientCert, Resumption},
     crypto::{CryptoProvider, aws_lc_rs},
     server::{NoServerSessionStorage, ResolvesServerCert},
     version::{TLS12, TLS13},
@@ -58,11 +58,18 @@ pub(crate) fn server(serving: Arc<dyn ResolvesServerCert>) -> Result<Arc<ServerC
 ///
 /// # Errors
 /// If the crypto provider lacks a protocol version: a defect of the build.
-pub(crate) fn client(roots: Arc<RootCertStore>, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, rustls::Error> {
-    let mut config = ClientConfig::builder_with_provider(provider())
+pub(crate) fn client(
+    roots: Arc<RootCertStore>,
+    certificate: Option<Arc<dyn ResolvesClientCert>>,
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&VERSIONS)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match certificate {
+        Some(certificate) => builder.with_client_cert_resolver(certificate),
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     config.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS);
     Ok(Arc::new(config))

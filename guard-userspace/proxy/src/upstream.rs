@@ -1,6 +1,7 @@
 //! The connections to the API server.
 
 mod dial;
+mod forward_proxy;
 mod lease;
 mod pool;
 mod sender;

@@ -9,8 +9,10 @@ mod labels;
 mod logging;
 mod metrics;
 mod server;
+mod tally;
 
 pub use labels::{code_label, verb_label};
 pub use logging::{LoggingError, init_logging};
 pub use metrics::{Metrics, MetricsError, version};
 pub use server::{Readiness, ServeError, serve, serve_socket};
+pub use tally::{Decided, Tally, init_tally};

@@ -42,7 +42,7 @@ pub fn init_logging(json: bool) -> Result<(), LoggingError> {
     Ok(())
 }
 
-fn filter(value: Option<String>) -> Result<EnvFilter, LoggingError> {
+pub(crate) fn filter(value: Option<String>) -> Result<EnvFilter, LoggingError> {
     let value = value.filter(|value| !value.is_empty()).unwrap_or_else(|| FILTER.to_owned());
     EnvFilter::builder().parse(&value).map_err(|source| LoggingError::Filter { value, source })
 }

@@ -266,7 +266,7 @@ pub(super) fn contains(set: &ControlPlaneSet, remote: SocketAddr) -> bool {
         || has(Service::Refused { protocol: Some(PROTOCOL_TCP), port })
 }
 
-pub(super) fn endpoints(slice: &EndpointSlice) -> BTreeSet<SocketAddr> {
+pub(crate) fn endpoints(slice: &EndpointSlice) -> BTreeSet<SocketAddr> {
     let ports: Vec<_> = slice
         .ports
         .iter()

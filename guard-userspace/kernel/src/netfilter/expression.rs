@@ -12,16 +12,27 @@ const NFTA_EXPR_DATA: u16 = 2;
 const NFTA_DATA_VALUE: u16 = 1;
 const NFTA_DATA_VERDICT: u16 = 2;
 const NFT_META_MARK: u32 = 3;
+const NFT_META_IIFNAME: u32 = 6;
+const NFT_META_OIFNAME: u32 = 7;
 const NFT_META_NFPROTO: u32 = 15;
 const NFT_META_L4PROTO: u32 = 16;
 const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
 const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
 const NFT_CMP_EQ: u32 = 0;
+const NFT_CMP_NEQ: u32 = 1;
+const NFT_CT_STATE: u32 = 0;
+/// `NF_CT_STATE_BIT(IP_CT_NEW)` and `NF_CT_STATE_INVALID_BIT`.
+const NEW_OR_INVALID: u32 = 1 << 3 | 1;
+const NFT_REJECT_ICMPX_UNREACH: u32 = 2;
+const NFT_REJECT_ICMPX_ADMIN_PROHIBITED: u8 = 3;
+/// Bytes of an interface's name, NUL included.
+const IFNAMSIZ: usize = 16;
 const NFT_DYNSET_OP_UPDATE: u32 = 1;
 const NFT_REG_VERDICT: u32 = 0;
 /// The first of the 32-bit registers; a key of several fields lies in consecutive ones.
 const NFT_REG32_00: u32 = 8;
 const NF_DROP: i32 = 0;
+const NF_ACCEPT: i32 = 1;
 const NFT_JUMP: i32 = -3;
 const NFT_GOTO: i32 = -4;
 
@@ -35,6 +46,8 @@ pub(super) enum Family {
 /// What a rule does with a packet that matched.
 pub(super) enum Verdict<'a> {
     Drop,
+    /// Nothing more of this base chain.
+    Accept,
     /// The other chain, then on with the next rule here.
     Jump(&'a str),
     /// The other chain, then not back here.
@@ -76,6 +89,62 @@ impl Expressions {
     /// Matches packets of the transport protocol.
     pub(super) fn protocol(self, number: u8) -> Self {
         self.meta(NFT_META_L4PROTO, NFT_REG32_00).equals(&[number])
+    }
+
+    /// Matches packets to the port, of a protocol that was matched before.
+    pub(super) fn port(self, port: u16) -> Self {
+        self.payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, NFT_REG32_00).equals(&port.to_be_bytes())
+    }
+
+    /// Matches packets that came in by this interface.
+    pub(super) fn comes_from(self, interface: &str) -> Self {
+        self.meta(NFT_META_IIFNAME, NFT_REG32_00).equals(&whole_name(interface))
+    }
+
+    /// Matches packets that go out by this interface.
+    pub(super) fn goes_to(self, interface: &str) -> Self {
+        self.meta(NFT_META_OIFNAME, NFT_REG32_00).equals(&whole_name(interface))
+    }
+
+    /// Matches packets that came in by an interface whose name begins so.
+    pub(super) fn comes_from_kin(self, beginning: &str) -> Self {
+        self.meta(NFT_META_IIFNAME, NFT_REG32_00).equals(beginning.as_bytes())
+    }
+
+    /// Matches packets that go out by an interface whose name begins so.
+    pub(super) fn goes_to_kin(self, beginning: &str) -> Self {
+        self.meta(NFT_META_OIFNAME, NFT_REG32_00).equals(beginning.as_bytes())
+    }
+
+    /// Matches packets that begin a connection, or belong to none.
+    pub(super) fn begins_connection(self) -> Self {
+        let bits = NEW_OR_INVALID.to_ne_bytes();
+        self.expression("ct", |data| data.number(1, NFT_REG32_00).number(2, NFT_CT_STATE))
+            .expression("bitwise", |data| {
+                data.number(1, NFT_REG32_00)
+                    .number(2, NFT_REG32_00)
+                    .number(3, 4)
+                    .nest(4, |mask| mask.attribute(NFTA_DATA_VALUE, &bits))
+                    .nest(5, |xor| xor.attribute(NFTA_DATA_VALUE, &[0; 4]))
+            })
+            .compares(NFT_CMP_NEQ, &[0; 4])
+    }
+
+    /// Matches when the key that was loaded is this.
+    pub(super) fn equal_to(self, key: &[u8]) -> Self {
+        self.equals(key)
+    }
+
+    /// Gives the packet, and its connection, the address of the interface that it leaves by.
+    pub(super) fn masquerade(self) -> Self {
+        self.expression("masq", |data| data)
+    }
+
+    /// Drops the packet and says so to its sender.
+    pub(super) fn reject(self) -> Self {
+        self.expression("reject", |data| {
+            data.number(1, NFT_REJECT_ICMPX_UNREACH).attribute(2, &[NFT_REJECT_ICMPX_ADMIN_PROHIBITED])
+        })
     }
 
     /// Loads the source address as the key.
@@ -124,6 +193,7 @@ impl Expressions {
     pub(super) fn verdict(self, verdict: &Verdict<'_>) -> Self {
         let (code, chain) = match verdict {
             Verdict::Drop => (NF_DROP, None),
+            Verdict::Accept => (NF_ACCEPT, None),
             Verdict::Jump(chain) => (NFT_JUMP, Some(*chain)),
             Verdict::Goto(chain) => (NFT_GOTO, Some(*chain)),
         };
@@ -149,12 +219,24 @@ impl Expressions {
     }
 
     fn equals(self, value: &[u8]) -> Self {
+        self.compares(NFT_CMP_EQ, value)
+    }
+
+    fn compares(self, how: u32, value: &[u8]) -> Self {
         self.expression("cmp", |data| {
-            data.number(1, NFT_REG32_00).number(2, NFT_CMP_EQ).nest(3, |data| data.attribute(NFTA_DATA_VALUE, value))
+            data.number(1, NFT_REG32_00).number(2, how).nest(3, |data| data.attribute(NFTA_DATA_VALUE, value))
         })
     }
 
     fn expression(self, name: &str, data: impl FnOnce(Request) -> Request) -> Self {
         Self(self.0.nest(NFTA_LIST_ELEM, |element| element.text(NFTA_EXPR_NAME, name).nest(NFTA_EXPR_DATA, data)))
     }
+}
+
+/// With its NULs, so that no longer name matches.
+fn whole_name(interface: &str) -> [u8; IFNAMSIZ] {
+    let mut name = [0; IFNAMSIZ];
+    let length = interface.len().min(IFNAMSIZ - 1);
+    name[..length].copy_from_slice(&interface.as_bytes()[..length]);
+    name
 }

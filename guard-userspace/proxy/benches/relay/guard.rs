@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use guard_identity::{AuthError, PodIdentity, UpstreamError, UpstreamToken, Workload, WorkloadId};
 use guard_policy::Engine;
-use guard_proxy::{Drain, GateProof, GateService, Limits, Observer, Proxy, ProxyConfig, Timeouts, Upstream};
+use guard_proxy::{Access, Drain, GateProof, GateService, Limits, Observer, Proxy, ProxyConfig, Timeouts, Upstream};
 use guard_telemetry::Metrics;
 use rustls::pki_types::ServerName;
 use tokio::sync::watch;
@@ -28,6 +28,7 @@ pub(crate) fn guard(tls: &Certified, to: SocketAddr, limits: Limits) -> (Party, 
             addresses,
             server_name: ServerName::try_from(NAME).unwrap(),
             roots: Arc::new(ArcSwap::new(Arc::clone(&tls.roots))),
+            access: Access::default(),
         },
         serving: Arc::clone(&tls.server.cert_resolver),
         verifier: Arc::new(verifier),

@@ -10,7 +10,7 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
 
 fn forward(pairs: &[(&'static str, &str)], upgrade: Option<UpgradeProtocol>) -> HeaderMap {
     let own = (HeaderValue::from_static("Bearer upstream"), HeaderValue::from_static("an-audit-id"));
-    forwarded(&headers(pairs), upgrade, own.0, own.1)
+    forwarded(&headers(pairs), upgrade, Some(own.0), own.1)
 }
 
 #[test]

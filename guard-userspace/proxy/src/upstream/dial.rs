@@ -16,6 +16,7 @@ use thiserror::Error;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
+use super::forward_proxy;
 use crate::{
     config::{Timeouts, Upstream},
     tls::{self, Socket},
@@ -132,7 +133,7 @@ impl Dialer {
 
     async fn dial_one(&self, address: SocketAddr, config: Arc<ClientConfig>) -> Result<TlsStream<Socket>, DialError> {
         let limit = self.timeouts.connect;
-        let socket = within(limit, TcpStream::connect(address))
+        let socket = within(limit, self.connect(address))
             .await
             .and_then(|tcp| tls::socket(tcp, &self.timeouts))
             .map_err(|source| DialError::Connect { address, source })?;
@@ -144,14 +145,26 @@ impl Dialer {
         })
     }
 
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let mut tcp = TcpStream::connect(address).await?;
+        if let Some(proxy) = &self.upstream.access.proxy {
+            forward_proxy::ask(&mut tcp, proxy).await?;
+        }
+        Ok(tcp)
+    }
+
+    fn client(&self, roots: &Arc<RootCertStore>, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, rustls::Error> {
+        tls::client(Arc::clone(roots), self.upstream.access.client_certificate.clone(), alpn)
+    }
+
     fn configuration(&self, offer: Offer) -> Result<Arc<ClientConfig>, DialError> {
         let roots = self.upstream.roots.load_full();
         let mut cached = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
         let configurations = match &*cached {
             Some(known) if Arc::ptr_eq(&known.roots, &roots) => known,
             _ => cached.insert(Configurations {
-                any: tls::client(Arc::clone(&roots), &[tls::H2, tls::HTTP11])?,
-                http11: tls::client(Arc::clone(&roots), &[tls::HTTP11])?,
+                any: self.client(&roots, &[tls::H2, tls::HTTP11])?,
+                http11: self.client(&roots, &[tls::HTTP11])?,
                 roots,
             }),
         };

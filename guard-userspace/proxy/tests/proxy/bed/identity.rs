@@ -53,14 +53,14 @@ pub(crate) struct Credentials {
 
 #[async_trait]
 impl UpstreamCredentials for Credentials {
-    async fn bearer(&self) -> Result<HeaderValue, UpstreamError> {
+    async fn authorization(&self) -> Result<Option<HeaderValue>, UpstreamError> {
         if self.gone.load(Ordering::SeqCst) {
             return Err(UpstreamError::NoToken { path: "/gone".into(), why: "it is empty" });
         }
         let value = format!("Bearer upstream-{}", self.generation.load(Ordering::SeqCst));
         let mut value = HeaderValue::try_from(value).unwrap();
         value.set_sensitive(true);
-        Ok(value)
+        Ok(Some(value))
     }
 
     fn invalidate(&self) {

@@ -7,7 +7,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use guard_policy::Engine;
-use guard_proxy::{Drain, Handle, Limits, Proxy, ProxyConfig, Timeouts, Upstream};
+use guard_proxy::{Access, Drain, Handle, Limits, Proxy, ProxyConfig, Timeouts, Upstream};
 use guard_telemetry::Metrics;
 use rustls::{RootCertStore, pki_types::ServerName};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
@@ -72,6 +72,7 @@ impl Bed {
                 addresses,
                 server_name: ServerName::try_from(options.server_name).unwrap(),
                 roots: Arc::clone(&upstream_roots),
+                access: Access::default(),
             },
             serving: Arc::clone(&serving.cert_resolver),
             verifier: Arc::new(Verifier),
