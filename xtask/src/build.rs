@@ -1,5 +1,6 @@
 //! Builds the kernel programs, then the workspace that carries them.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -66,10 +67,16 @@ pub fn build_ebpf(paths: &Paths, progress: &Progress) -> Result<PathBuf> {
             cargo
         }
     };
+    // The object is part of the image, which is the same wherever it is built.
+    let mut flags = vec!["-Cdebuginfo=2".to_owned(), "-Clink-arg=--btf".to_owned()];
+    for (folder, name) in remapped(paths, &paths.ebpf_target())? {
+        flags.push(format!("--remap-path-prefix={}={name}", folder.display()));
+    }
     cargo
         .arg("--quiet")
         .current_dir(paths.root.join("guard-ebpf"))
-        .env("RUSTFLAGS", "-C debuginfo=2 -C link-arg=--btf")
+        .env_remove("RUSTFLAGS")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .env("CARGO_TARGET_DIR", paths.ebpf_target())
         .env("PATH", search_path(paths))
         .env_remove("CARGO")
@@ -91,6 +98,19 @@ pub fn cargo(paths: &Paths) -> Command {
         .env("GUARD_EBPF_OBJECT", ebpf_object(paths))
         .env("EGRESS_GUARD_CACHE", &paths.cache);
     cargo
+}
+
+/// Every folder of this machine that a compiler might write down, and what it writes instead.
+pub(crate) fn remapped(paths: &Paths, target: &Path) -> Result<Vec<(PathBuf, &'static str)>> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    let root = fs::canonicalize(&paths.root).with_context(|| format!("looking for {}", paths.root.display()))?;
+    // The last that fits counts, and a target folder may lie in the checkout.
+    Ok(vec![
+        (home.context("neither CARGO_HOME nor HOME is set")?, "/cargo"),
+        (root, "/egress-guard"),
+        (target.to_owned(), "/target"),
+    ])
 }
 
 /// A file that does not change keeps its time, and cargo rebuilds nothing.

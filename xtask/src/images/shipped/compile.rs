@@ -164,22 +164,9 @@ fn sysroot(paths: &Paths, architecture: Architecture) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Every folder of this machine that a compiler might write down, and what it writes instead.
-fn remapped(paths: &Paths, target: &Path) -> Result<Vec<(PathBuf, &'static str)>> {
-    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
-    let root = fs::canonicalize(&paths.root).with_context(|| format!("looking for {}", paths.root.display()))?;
-    // The last that fits counts, and a target folder may lie in the checkout.
-    Ok(vec![
-        (home.context("neither CARGO_HOME nor HOME is set")?, "/cargo"),
-        (root, "/egress-guard"),
-        (target.to_owned(), "/target"),
-    ])
-}
-
 fn rust_flags(paths: &Paths, target: &Path, sysroot: Option<&Path>) -> Result<Vec<String>> {
     let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), "-Clink-arg=-Wl,--build-id=none".to_owned()];
-    for (folder, name) in remapped(paths, target)? {
+    for (folder, name) in build::remapped(paths, target)? {
         flags.push(format!("--remap-path-prefix={}={name}", folder.display()));
     }
     flags.extend(sysroot.map(|folder| format!("--sysroot={}", folder.display())));
@@ -187,7 +174,7 @@ fn rust_flags(paths: &Paths, target: &Path, sysroot: Option<&Path>) -> Result<Ve
 }
 
 fn c_flags(paths: &Paths, target: &Path) -> Result<String> {
-    let maps = remapped(paths, target)?;
+    let maps = build::remapped(paths, target)?;
     let maps: Vec<_> =
         maps.iter().map(|(folder, name)| format!("-ffile-prefix-map={}={name}", folder.display())).collect();
     Ok(maps.join(" "))
