@@ -176,6 +176,11 @@ impl Running {
         self.stdin = None;
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("asking for a child").is_none()
