@@ -12,7 +12,7 @@ use crate::hash::Sha256;
 use crate::lock;
 use crate::paths::Paths;
 use crate::progress::Progress;
-use crate::run::run;
+use crate::run::{capture, run};
 use crate::tools;
 
 /// What the one Kubernetes binary is called by.
@@ -60,6 +60,15 @@ pub fn ensure_oracles(paths: &Paths, progress: &Progress) -> Result<PathBuf> {
             run(go.build(&module, building, "0").args(["-ldflags", "-s -w", "./..."]))
         })
     })
+}
+
+/// Returns the folder that holds the source of a module that `module` requires.
+pub fn module_folder(module: &Path, required: &str) -> Result<PathBuf> {
+    let program =
+        tools::go().with_context(|| format!("Go {} or newer is needed, as `go` on PATH", tools::GO_AT_LEAST))?;
+    let mut list = Command::new(program);
+    list.current_dir(module).env("GOFLAGS", "-mod=readonly").args(["list", "-m", "-f", "{{.Dir}}", required]);
+    Ok(PathBuf::from(capture(&mut list)?.trim()))
 }
 
 /// Returns the folder that holds `client`, which the tests run in pods.

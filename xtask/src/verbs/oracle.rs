@@ -1,4 +1,4 @@
-//! `cargo xtask oracle`: how requests are understood, compared with Kubernetes' own code, for as long as one likes.
+//! `cargo xtask oracle`: how requests and expressions are understood, compared with Kubernetes' own code, for as long as one likes.
 
 use std::process::ExitCode;
 
@@ -19,6 +19,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> Result<ExitCode> {
     let guard = build::build(paths, Profile::Release, progress)?.join("guard");
+    oracle::cel(paths, progress)?;
     oracle::requestinfo(paths, &guard, arguments.count, progress)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -52,6 +52,7 @@ pub(crate) fn run(paths: &Paths, progress: &Progress, arguments: &Arguments) -> 
     suite.tests("requests as Kubernetes' own code understands them", || {
         oracle::requestinfo(paths, &paths.target().join("debug/guard"), None, progress)
     });
+    suite.tests("expressions as Kubernetes' own CEL evaluates them", || oracle::cel(paths, progress));
     let mut areas = areas::areas(paths)?;
     if arguments.slow {
         areas.extend(areas::slow_areas(paths)?);
