@@ -14,6 +14,7 @@ use crate::netlink::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, Request, Socket};
 use crate::netns::Netns;
 
 const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
@@ -119,6 +120,21 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// Removes the pair by the name of the end that is in `netns`. The kernel does that by itself when the other end's namespace ends, but some time later.
+/// One that is gone is no error.
+pub fn remove(netns: &Netns, name: &str) -> Result<(), Error> {
+    let remove = || -> io::Result<()> {
+        let request = Request::new(RTM_DELLINK, NLM_F_ACK).fixed(&[0; IFINFOMSG]).text(IFLA_IFNAME, name);
+        match Socket::open(None)?.ask(request) {
+            Err(error) if error.raw_os_error() != Some(nix::libc::ENODEV) => Err(error),
+            _ => Ok(()),
+        }
+    };
+    netns
+        .run(remove)?
+        .map_err(|error| Error::syscall("RTM_DELLINK", format!("removing the interface {name}"), "", error))
 }
 
 /// Raises the loopback of a namespace that has nothing else.

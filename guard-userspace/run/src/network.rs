@@ -34,7 +34,7 @@ impl Network {
     /// Makes it between the host's namespace, in which the caller is, and the command's.
     pub(crate) fn make(run: &Run, host: &Netns, inside: &Netns) -> Result<Self, Error> {
         let plan = Plan {
-            name: format!("{KIN}{}", run.id),
+            name: interface(&run.id),
             v4: free(host)?,
             v6: forwarding::has_ipv6().then(|| unique(&mut rand::rng())),
         };
@@ -52,6 +52,11 @@ impl Network {
         let interface = plan.make(host, inside)?;
         Ok(Self { gateway: plan.v4.outer, addresses: plan.inner(), interface })
     }
+}
+
+/// The name of a run's interface on the host.
+pub(crate) fn interface(id: &str) -> String {
+    format!("{KIN}{id}")
 }
 
 /// Two addresses that the machine has no way to.

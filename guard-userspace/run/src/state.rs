@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 
 use guard_kernel::netfilter::delete_tables;
 use guard_kernel::netns::Netns;
+use guard_kernel::veth;
 use rand::Rng as _;
 use rustix::fs::{FlockOperation, flock};
 use rustix::mount::{UnmountFlags, unmount};
 use serde::{Deserialize, Serialize};
 
 use crate::forwarding::Before;
+use crate::network::interface;
 use crate::{Error, cgroup};
 
 /// Of the machine, gone when it restarts, as everything that it tells of.
@@ -153,7 +155,11 @@ fn tidy(id: &str, record: &Record, here: (u64, u64)) -> Result<(), Error> {
     if record.host != here {
         return cgroup;
     }
-    let tables = Netns::current().and_then(|host| delete_tables(&host, &[&guard_table(id), &way_out_table(id)]));
+    let network = Netns::current().and_then(|host| {
+        // The interface first: without the tables it would be open.
+        let interface = veth::remove(&host, &interface(id));
+        delete_tables(&host, &[&guard_table(id), &way_out_table(id)]).and(interface)
+    });
     let others = ids().into_iter().filter(|other| other != id && read(other).is_ok_and(|other| other.host == here));
     if others.count() == 0 {
         let file = settings(here);
@@ -166,7 +172,7 @@ fn tidy(id: &str, record: &Record, here: (u64, u64)) -> Result<(), Error> {
     // It is mounted in some namespaces only.
     let _ = unmount(folder.join("bpf"), UnmountFlags::DETACH);
     fs::remove_dir_all(&folder).map_err(|error| Error::file("removing", &folder, "", error))?;
-    tables?;
+    network?;
     cgroup
 }
 
