@@ -100,7 +100,7 @@ fn attach_carries_both_ways() {
         let name = unique("attached");
         let line = format!(
             "printf 'one\\ntwo\\n' | kubectl run {name} -i --rm --quiet --restart=Never --pod-running-timeout=2m --image={} \
-             --image-pull-policy=Never --command -- sh -c 'while read line; do echo got $line; done'",
+             --image-pull-policy=Never --command -- sh -c 'while read line; do echo got $line; done; sleep 2'",
             images::AGENT
         );
         let answer = sh(websockets, &line);

@@ -43,17 +43,18 @@ fn run_and_attach() {
         "row-run",
         r#"
 over='{"spec":{"terminationGracePeriodSeconds":0}}'
-# Whether there may be a prompt, and whether input came too late, depends on who is first.
+# Whether there may be a prompt, and whether input came too late, depends on who is first. A program that ends as it writes may lose its last words
+# on their way from the runtime, so it stays for a moment.
 quiet() { grep -v -e 'command prompt' -e 'Copying stdin failed' -e '^$'; }
-printf 'to be read\n' | kubectl run reads --image=$IMAGE --restart=Never -i --rm --overrides="$over" --command -- sh -c 'cat; exit 0' 2>&1 | quiet
-printf 'fails\n' | kubectl run fails --image=$IMAGE --restart=Never -i --rm --quiet --overrides="$over" --command -- sh -c 'cat; exit 5'
-tty "run terminal --image=$IMAGE --restart=Never -it --rm --quiet --overrides='$over' --command -- sh -c 'read line; test -t 0 && echo a terminal'" < <(for n in $(seq 60); do sleep 1; echo; done 2>/dev/null) | quiet
-printf 'apiVersion: v1\nkind: Pod\nmetadata: {name: echo}\nspec: {restartPolicy: Never, terminationGracePeriodSeconds: 0, containers: [{name: main, image: "%s", stdin: true, stdinOnce: true, command: [sh, -c, "while read line; do echo got $line; done; echo done"]}]}\n' $IMAGE | kubectl create -f -
+printf 'to be read\n' | kubectl run reads --image=$IMAGE --restart=Never -i --rm --overrides="$over" --command -- sh -c 'cat; sleep 2; exit 0' 2>&1 | quiet
+printf 'fails\n' | kubectl run fails --image=$IMAGE --restart=Never -i --rm --quiet --overrides="$over" --command -- sh -c 'cat; sleep 2; exit 5'
+tty "run terminal --image=$IMAGE --restart=Never -it --rm --quiet --overrides='$over' --command -- sh -c 'read line; test -t 0 && echo a terminal; sleep 2'" < <(for n in $(seq 60); do sleep 1; echo; done 2>/dev/null) | quiet
+printf 'apiVersion: v1\nkind: Pod\nmetadata: {name: echo}\nspec: {restartPolicy: Never, terminationGracePeriodSeconds: 0, containers: [{name: main, image: "%s", stdin: true, stdinOnce: true, command: [sh, -c, "while read line; do echo got $line; done; echo done; sleep 2"]}]}\n' $IMAGE | kubectl create -f -
 kubectl wait --for=condition=Ready pod/echo --timeout=90s
 printf '1\n2\n' | kubectl attach -i echo 2>&1 | quiet
 kubectl wait --for=jsonpath='{.status.phase}'=Succeeded pod/echo --timeout=90s
 kubectl logs echo
-printf 'apiVersion: v1\nkind: Pod\nmetadata: {name: term}\nspec: {restartPolicy: Never, terminationGracePeriodSeconds: 0, containers: [{name: main, image: "%s", stdin: true, stdinOnce: true, tty: true, command: [sh, -c, "read line; test -t 0 && echo a terminal; sleep 1"]}]}\n' $IMAGE | kubectl create -f -
+printf 'apiVersion: v1\nkind: Pod\nmetadata: {name: term}\nspec: {restartPolicy: Never, terminationGracePeriodSeconds: 0, containers: [{name: main, image: "%s", stdin: true, stdinOnce: true, tty: true, command: [sh, -c, "read line; test -t 0 && echo a terminal; sleep 2"]}]}\n' $IMAGE | kubectl create -f -
 kubectl wait --for=condition=Ready pod/term --timeout=90s
 tty "attach -it term" < <(for n in $(seq 60); do sleep 1; echo; done 2>/dev/null) | quiet
 kubectl wait --for=jsonpath='{.status.phase}'=Succeeded pod/term --timeout=90s
@@ -74,11 +75,13 @@ kubectl wait --for=condition=Ready pod/store --timeout=90s
 mkdir -p tree/sub; echo 1 > tree/1; echo 2 > tree/sub/2; ln -s 1 tree/link; cp /bin/busybox tree/sub/program
 kubectl cp tree store:/tmp/tree
 kubectl exec store -- sh -c 'cd /tmp/tree && find . | sort && cat 1 sub/2 && sha256sum < sub/program'
-kubectl cp store:/tmp/tree back
+# kubectl does not wait for what the other tar has to say.
+silent() { grep -v 'Removing leading'; }
+kubectl cp store:/tmp/tree back 2>&1 | silent
 find back | sort; sha256sum < back/sub/program; sha256sum < /bin/busybox
 kubectl cp tree/1 $NAMESPACE/store:/tmp/one -c main --no-preserve
 kubectl exec store -c main -- cat /tmp/one
-kubectl cp store:/tmp/one one -c main --retries=2; cat one
+kubectl cp store:/tmp/one one -c main --retries=2 2>&1 | silent; cat one
 kubectl cp none store:/tmp/x
 kubectl cp one nobody:/tmp/x
 kubectl cp one two
@@ -86,7 +89,7 @@ seq 1 5000000 | head -c 32000000 > big
 kubectl cp big store:/tmp/big -c main
 kubectl exec store -c main -- sha256sum /tmp/big
 rm big
-kubectl cp store:/tmp/big big -c main
+kubectl cp store:/tmp/big big -c main 2>&1 | silent
 sha256sum big; rm -f big
 "#,
     );
@@ -180,7 +183,7 @@ kubectl wait --for=condition=Ready pod/target --timeout=90s
 kubectl debug target --image=$IMAGE -c look --target=main --profile=general -- sh -c 'echo looked at; ls /proc/1/root/bin/probe'
 kubectl wait --for=jsonpath='{.status.ephemeralContainerStatuses[0].state.terminated.exitCode}'=0 pod/target --timeout=90s
 kubectl logs target -c look
-kubectl debug target --image=$IMAGE -c talk -i --quiet --profile=general -- sh -c 'read line; echo talked, $line' < <(sleep 4; echo hello) 2>&1 | grep -v -e 'command prompt' -e '^$'
+kubectl debug target --image=$IMAGE -c talk -i --quiet --profile=general -- sh -c 'read line; echo talked, $line; sleep 2' < <(sleep 4; echo hello) 2>&1 | grep -v -e 'command prompt' -e '^$'
 kubectl debug target --image=$IMAGE -c look -- true
 kubectl get pod target -o jsonpath='{.spec.ephemeralContainers}'
 kubectl debug target --copy-to=copy --same-node --container=main --share-processes --profile=general -- sh -c 'echo copied; sleep 3600'
