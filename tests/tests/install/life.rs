@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use guard_e2e::harness::{Installed, Kubectl, RELEASE, SOON, Traces, eventually};
 use serde_json::Value;
+use xtask::cluster::Node;
 
 use crate::agents::{Agent, Load};
 use crate::{docs, turn, webhook};
@@ -28,14 +29,38 @@ fn an_installation_holds_from_its_first_agent_to_its_last_trace() {
     for agent in [&agent, &other] {
         agent.is_shut_in(&installed);
     }
+    let talkative = installed.guard_on(first);
+    log_level(&installed, "debug");
     helm_test_proves_each_node(&installed);
     the_doctor_finds_nothing_wrong(&installed);
     docs::the_documentation_holds(&installed, &agent);
+    the_log_level_has_changed(&installed, first, &talkative);
     no_request_is_lost_in_an_upgrade_or_a_rollback(&installed, &agent);
     a_node_is_released_and_taken_back(&installed, &agent);
     agent.is_shut_in(&installed);
     an_uninstallation_that_would_strand_agents_is_refused(&installed);
     an_uninstallation_leaves_nothing(&installed, &before);
+}
+
+/// As docs/operations.md says. The kubelet carries it to the guards meanwhile.
+fn log_level(installed: &Installed, level: &str) {
+    let patch = serde_json::json!({"data": {"log": level}}).to_string();
+    Kubectl::new(&installed.cluster, RELEASE)
+        .run(["patch", "configmap", "egress-guard-node", "--type=merge", "--patch", &patch])
+        .ok();
+}
+
+fn the_log_level_has_changed(installed: &Installed, node: &Node, guard: &str) {
+    eventually("the guard to say that it logs more", SOON * 4, || {
+        let said = Kubectl::new(&installed.cluster, RELEASE).run(["logs", guard, "--container=guard"]).ok();
+        if said.contains(r#""filter":"debug""#) && said.contains(r#""level":"DEBUG""#) {
+            Ok(())
+        } else {
+            Err("nothing")
+        }
+    });
+    assert_eq!(installed.guard_on(node), guard, "no pod was made anew for it");
+    log_level(installed, "");
 }
 
 /// kubectl as it comes, with its in-cluster configuration; and what the chart's baseline denies.

@@ -39,10 +39,12 @@ imagePullSecrets:
 {{- define "egress-guard.logEnv" -}}
 - name: GUARD_LOG_JSON
   value: {{ .Values.log.json | quote }}
-{{- if ne .Values.log.level "info" }}
-- name: GUARD_LOG
-  value: {{ .Values.log.level | quote }}
 {{- end }}
+
+{{/* What is followed at run time: no pod is made anew for it. */}}
+{{- define "egress-guard.logFile" -}}
+- name: GUARD_LOG_FILE
+  value: /etc/egress-guard/node/log
 {{- end }}
 
 {{/* A container that needs nothing of its node. */}}
