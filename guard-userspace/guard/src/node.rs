@@ -28,7 +28,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use arc_swap::ArcSwap;
@@ -62,7 +62,7 @@ use metrics::{Counts, Refusals};
 use policies::Policies;
 use proof::Prover;
 use registry::Registry;
-use reports::{Expected, Reporter};
+use reports::Reporter;
 
 use crate::charge::{Charge, Release};
 use crate::health;
@@ -70,6 +70,8 @@ use crate::health;
 /// How often the serving certificate's files are looked at.
 const CERTIFICATE_POLL: Duration = Duration::from_secs(10);
 
+/// How long it may take to open listeners for the pods of the guard before, once all are known.
+const TAKING_OVER: Duration = Duration::from_secs(20);
 /// How often readiness is looked at.
 const READINESS_POLL: Duration = Duration::from_millis(250);
 
@@ -308,7 +310,7 @@ impl Node {
         let issuer = cluster.issuer().await;
         tracing::info!(node = args.node_name, issuer, cgroups = %self.cgroups.root().display(), enrolled = self.enrolled.len(), "guarding");
 
-        let (registry, expected, events) = (Arc::<Registry>::default(), Arc::<Expected>::default(), Events::default());
+        let (registry, expected, events) = (Arc::new(Registry::of(&self.enrolled)), Arc::default(), Events::default());
         let current = Arc::new(ArcSwap::from_pointee(Current::unknown()));
         let looking = self.looking(&registry, &current);
         let telling = self.telling(&cluster, &args.node_name, &looking, &readiness);
@@ -378,7 +380,8 @@ impl Node {
             names,
         };
         let keeper = keeper(args, &cluster, &self.certificate, wanted);
-        let reporter = Reporter { registry, expected, events: events.clone(), metrics: self.metrics };
+        let reporter =
+            Reporter { registry: Arc::clone(&registry), expected, events: events.clone(), metrics: self.metrics };
         let (closed, mut is_closed) = watch::channel(false);
         let synced = AtomicBool::new(false);
         let guard_pods = async {
@@ -395,7 +398,7 @@ impl Node {
             () = events.run(cluster.client.clone(), &args.node_name) => {}
             () = refusals.run(self.kernel.clone()) => {}
             () = follow_certificate(self.files.as_ref(), keeper) => {}
-            () = follow_readiness(&readiness, &synced, &self.certificate) => {}
+            () = follow_readiness(&readiness, &synced, &self.certificate, &registry) => {}
             () = counts.run() => {}
             () = never_ending(looking.run()) => {}
             () = telling.run() => {}
@@ -488,13 +491,17 @@ async fn follow_certificate(files: Option<&Files>, keeper: LeafKeeper) {
     }
 }
 
-/// Ready is who knows the pods of the node, and has a certificate to show to them.
-async fn follow_readiness(readiness: &Readiness, synced: &AtomicBool, certificate: &Serving) {
+/// Ready is who knows the pods of the node, has a certificate to show to them, and listens for those of the guard before: that one is ended next. A pod
+/// that can't be served, which may be for good, does not hold up the others for longer than [`TAKING_OVER`].
+async fn follow_readiness(readiness: &Readiness, synced: &AtomicBool, certificate: &Serving, registry: &Registry) {
+    let mut since = None;
     loop {
         if !certificate.is_valid(SystemTime::now()) {
             readiness.wait_for("a certificate of the guard's authority; does `guard control` run?");
         } else if !synced.load(Ordering::Acquire) {
             readiness.wait_for("the API server's list of this node's pods");
+        } else if registry.left_to_take_over() > 0 && since.get_or_insert_with(Instant::now).elapsed() < TAKING_OVER {
+            readiness.wait_for("listeners for the agents of the guard before");
         } else {
             readiness.set(true);
         }

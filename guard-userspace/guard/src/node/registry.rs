@@ -10,7 +10,11 @@ use guard_workload::Network;
 
 /// All enrolled pods.
 #[derive(Default)]
-pub(super) struct Registry(Mutex<HashMap<WorkloadId, Enrolled>>);
+pub(super) struct Registry {
+    enrolled: Mutex<HashMap<WorkloadId, Enrolled>>,
+    /// Those that an earlier guard has enrolled, until this one serves or releases them.
+    to_take_over: Mutex<HashSet<PodUid>>,
+}
 
 /// One of them.
 #[derive(Clone)]
@@ -35,6 +39,20 @@ impl Enrolled {
 }
 
 impl Registry {
+    /// An empty one, on a node where an earlier guard has enrolled these.
+    pub(super) fn of(earlier: &[PodUid]) -> Self {
+        Self { enrolled: Mutex::default(), to_take_over: Mutex::new(earlier.iter().cloned().collect()) }
+    }
+
+    /// How many of the earlier guard's pods are neither served by this one yet, nor released.
+    pub(super) fn left_to_take_over(&self) -> usize {
+        self.to_take_over.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn taken_over(&self, node_uid: &PodUid) {
+        self.to_take_over.lock().unwrap_or_else(PoisonError::into_inner).remove(node_uid);
+    }
+
     /// A pod is enrolled.
     pub(super) fn add(&self, id: WorkloadId, pod: PodIdentity, node_uid: PodUid) {
         self.lock().insert(id, Enrolled { pod, node_uid, network: None, served_since: None, doors: 0 });
@@ -51,6 +69,7 @@ impl Registry {
     pub(super) fn set_served(&self, id: WorkloadId) {
         if let Some(enrolled) = self.lock().get_mut(&id) {
             enrolled.served_since.get_or_insert_with(boot_time);
+            self.taken_over(&enrolled.node_uid);
         }
     }
 
@@ -82,6 +101,7 @@ impl Registry {
 
     /// It is released.
     pub(super) fn remove(&self, node_uid: &PodUid) {
+        self.taken_over(node_uid);
         self.lock().retain(|_, enrolled| enrolled.node_uid != *node_uid);
     }
 
@@ -97,6 +117,6 @@ impl Registry {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<WorkloadId, Enrolled>> {
         // Every change is one call: a panic in between leaves nothing half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.enrolled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
