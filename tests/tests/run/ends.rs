@@ -83,8 +83,18 @@ fn settings(machine: &NodeNetns) -> String {
                 /proc/sys/net/ipv6/conf/*/accept_ra | sort")
 }
 
-/// A machine of its own, on which nothing forwards: with the way to the API server, and nothing else.
-fn quiet_machine() -> NodeNetns {
+/// A machine of its own, on which nothing forwards: with the way to the API server, and nothing else. Dropped, it is gone.
+struct QuietMachine(NodeNetns);
+
+impl Drop for QuietMachine {
+    fn drop(&mut self) {
+        let mut command = std::process::Command::new("ip");
+        command.args(["netns", "del", &self.0.path().file_name().expect("a name").to_string_lossy()]);
+        run(command, "");
+    }
+}
+
+fn quiet_machine() -> QuietMachine {
     let name = format!("{}-quiet", BED.cluster.name.as_str());
     let name = format!("egress-{name}");
     let cp = BED.cluster.control_plane_netns.display().to_string();
@@ -99,25 +109,26 @@ fn quiet_machine() -> NodeNetns {
     let mut command = std::process::Command::new("sh");
     command.args(["-c", &script]);
     run(command, "").ok();
-    NodeNetns::new(std::path::Path::new(&format!("/run/netns/{name}")))
+    QuietMachine(NodeNetns::new(std::path::Path::new(&format!("/run/netns/{name}"))))
 }
 
 #[test]
 fn nothing_is_left_and_the_host_s_settings_are_as_before_even_after_kill_9() {
-    let machine = quiet_machine();
+    let quiet = quiet_machine();
+    let machine = &quiet.0;
     assert_eq!(
         machine.sh("cat /proc/sys/net/ipv4/ip_forward").trim(),
         "0",
         "the test needs a machine that does not forward"
     );
-    let before = settings(&machine);
-    let answer = run(BED.command_in(&machine, &["--quiet"], &["kubectl", "get", "nodes"]), "");
+    let before = settings(machine);
+    let answer = run(BED.command_in(machine, &["--quiet"], &["kubectl", "get", "nodes"]), "");
     assert!(answer.clone().ok().contains("n1"), "{answer:?}");
-    assert_eq!(settings(&machine), before);
+    assert_eq!(settings(machine), before);
 
     let script = "echo ready; while :; do sleep 0.1; done";
     let word = "word-of-the-killed";
-    let mut running = Running::start(&mut BED.command_in(&machine, &["--quiet"], &["sh", "-c", script, word]));
+    let mut running = Running::start(&mut BED.command_in(machine, &["--quiet"], &["sh", "-c", script, word]));
     assert_eq!(running.line(LONG).trim(), "ready");
     assert!(machine.sh("nft list tables").contains("egress_guard_run_"));
     assert_eq!(machine.sh("cat /proc/sys/net/ipv4/ip_forward").trim(), "1");
@@ -127,12 +138,9 @@ fn nothing_is_left_and_the_host_s_settings_are_as_before_even_after_kill_9() {
     running.wait(LONG);
     eventually("the command to be killed", SOON, || Bed::process(word).map_or(Ok(()), Err));
     eventually("everything to be as before", SOON, || {
-        let now = settings(&machine);
+        let now = settings(machine);
         if now == before && !cgroup.exists() { Ok(()) } else { Err(now) }
     });
-    let mut command = std::process::Command::new("ip");
-    command.args(["netns", "del", &machine.path().file_name().expect("a name").to_string_lossy()]);
-    run(command, "").ok();
 }
 
 fn cgroup_of(word: &str) -> std::path::PathBuf {
