@@ -75,8 +75,8 @@ kubectl wait --for=condition=Ready pod/store --timeout=90s
 mkdir -p tree/sub; echo 1 > tree/1; echo 2 > tree/sub/2; ln -s 1 tree/link; cp /bin/busybox tree/sub/program
 kubectl cp tree store:/tmp/tree
 kubectl exec store -- sh -c 'cd /tmp/tree && find . | sort && cat 1 sub/2 && sha256sum < sub/program'
-# kubectl does not wait for what the other tar has to say.
-silent() { grep -v 'Removing leading'; }
+# What the other tar has to say comes in pieces, some of it after kubectl's end.
+silent() { sed -E 's/tar: //g; s/Removing leading .* from member names//; /^$/d'; }
 kubectl cp store:/tmp/tree back 2>&1 | silent
 find back | sort; sha256sum < back/sub/program; sha256sum < /bin/busybox
 kubectl cp tree/1 $NAMESPACE/store:/tmp/one -c main --no-preserve
@@ -183,7 +183,8 @@ kubectl wait --for=condition=Ready pod/target --timeout=90s
 kubectl debug target --image=$IMAGE -c look --target=main --profile=general -- sh -c 'echo looked at; ls /proc/1/root/bin/probe'
 kubectl wait --for=jsonpath='{.status.ephemeralContainerStatuses[0].state.terminated.exitCode}'=0 pod/target --timeout=90s
 kubectl logs target -c look
-kubectl debug target --image=$IMAGE -c talk -i --quiet --profile=general -- sh -c 'read line; echo talked, $line; sleep 2' < <(sleep 4; echo hello) 2>&1 | grep -v -e 'command prompt' -e '^$'
+# Where standard input may come again (no stdinOnce), containerd ends the output with it: it stays open for longer than the program runs.
+kubectl debug target --image=$IMAGE -c talk -i --quiet --profile=general -- sh -c 'read line; echo talked, $line; sleep 1' < <(sleep 4; echo hello; sleep 5) 2>&1 | grep -v -e 'command prompt' -e '^$'
 kubectl debug target --image=$IMAGE -c look -- true
 kubectl get pod target -o jsonpath='{.spec.ephemeralContainers}'
 kubectl debug target --copy-to=copy --same-node --container=main --share-processes --profile=general -- sh -c 'echo copied; sleep 3600'
